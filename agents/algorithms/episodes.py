@@ -1,0 +1,59 @@
+"""Returns of the episodes an agent trains on."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["EpisodeStatistics"]
+
+
+class EpisodeStatistics:
+    """Keeps the returns and lengths of the last finished episodes of a batch of envs.
+
+    Args:
+        envs: number of envs.
+        last: how many episodes count.
+
+    Examples:
+        >>> import torch
+        >>> statistics = EpisodeStatistics(1)
+        >>> done = torch.tensor([[False, True, False]])
+        >>> statistics.update(torch.ones(1, 3), done)
+        >>> statistics.update(torch.ones(1, 3), done)
+        >>> statistics.finished, list(statistics.returns)
+        (2, [2.0, 3.0])
+    """
+
+    def __init__(self, envs: int, last: int = 100) -> None:
+        self.finished = 0
+        self.returns: deque[float] = deque(maxlen=last)
+        self.lengths: deque[int] = deque(maxlen=last)
+        self._return = np.zeros(envs)
+        self._length = np.zeros(envs, dtype=np.int64)
+
+    def update(self, reward: Tensor, done: Tensor) -> None:
+        """Takes in the next steps; ``reward`` and ``done`` have shape ``[envs, time]``."""
+        rewards, ends = reward.numpy().astype(np.float64), done.numpy()
+        steps = ends.shape[1]
+        total = rewards.cumsum(1)
+        for time, env in np.argwhere(ends.T):
+            self.returns.append(float(self._return[env] + total[env, time]))
+            self.lengths.append(int(self._length[env] + time + 1))
+            self.finished += 1
+            # What is summed so far belongs to the episode that ended.
+            self._return[env], self._length[env] = -total[env, time], -(time + 1)
+        self._return += total[:, -1]
+        self._length += steps
+
+    @property
+    def return_mean(self) -> float:
+        """Mean return of the last episodes; NaN before the first."""
+        return float(np.mean(self.returns)) if self.returns else float("nan")
+
+    @property
+    def length_mean(self) -> float:
+        """Mean length of the last episodes; NaN before the first."""
+        return float(np.mean(self.lengths)) if self.lengths else float("nan")

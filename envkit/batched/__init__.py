@@ -1,0 +1,5 @@
+"""Many envs at once."""
+
+from envkit.batched.serial import SerialEnv
+
+__all__ = ["SerialEnv"]

@@ -1,0 +1,141 @@
+"""Many envs in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from envkit.core.env import EnvBase
+from envkit.core.row_env import RowEnv
+from envkit.core.rows import Masks
+from envkit.errors import SpecError
+from envkit.storage import Slab
+
+__all__ = ["SerialEnv"]
+
+SPECS = ("full_action_spec", "state_spec", "observation_spec", "full_reward_spec", "done_spec")
+
+
+class SerialEnv(RowEnv):
+    """Several envs of one kind, stepped one after the other, as a single env with one more batch dimension.
+
+    Each env writes its own slice of the batch's rows in place, at the cost of a loop over them.
+    Attributes that the batch lacks are looked up in its envs and returned as a list.
+
+    Args:
+        num_workers: number of envs.
+        create_env_fn: makes an env; or a list of functions, one per env, whose envs have equal specs.
+        create_env_kwargs: keyword arguments for ``create_env_fn``; one dict for all, or one for each.
+        device: device of inputs and outputs.
+
+    Raises:
+        TypeError: ``create_env_fn`` is not callable (an env instance, say).
+        SpecError: the envs' specs differ.
+
+    Examples:
+        >>> from envkit import GymEnv
+        >>> env = SerialEnv(3, lambda: GymEnv("CartPole-v1"))
+        >>> env.reset()["observation"].shape
+        torch.Size([3, 4])
+        >>> env.rollout(10, break_when_any_done=False).batch_size
+        torch.Size([3, 10])
+    """
+
+    def __init__(
+        self,
+        num_workers: int,
+        create_env_fn: Callable[..., EnvBase] | Sequence[Callable[..., EnvBase]],
+        *,
+        create_env_kwargs: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
+        device: torch.device | str | int | None = None,
+    ) -> None:
+        self.__dict__["_envs"] = _build(num_workers, create_env_fn, create_env_kwargs)
+        first = self._envs[0]
+        super().__init__(device=device, batch_size=(num_workers, *first.batch_size))
+        for name in SPECS:
+            specs = [getattr(env, name) for env in self._envs]
+            for i, spec in enumerate(specs):
+                if spec != specs[0]:
+                    raise SpecError(f"SerialEnv: expected envs of equal specs, but {name} of env {i} differs from that of env 0:\n{spec}\n{specs[0]}")
+            setattr(self, name, specs[0].expand(num_workers, *specs[0].shape))
+
+    def _native_rows(self, root: Slab, following: Slab) -> SerialRows:
+        return SerialRows(self._envs, root, following)
+
+    def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
+        """Seeds the first env with ``seed``, each other one with the seed its neighbour returned; returns the last one's."""
+        following = seed
+        for env in self._envs:
+            following = env.set_seed(following, static_seed)
+        super().set_seed(seed, static_seed)
+        return following
+
+    def _set_seed(self, seed: int | None) -> None:
+        """The envs are seeded in :meth:`set_seed`, which chains them."""
+
+    def close(self) -> None:
+        """Closes all envs."""
+        for env in self._envs:
+            env.close()
+        super().close()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_"):
+                raise
+            return [getattr(env, name) for env in self._envs]
+
+    def __repr__(self) -> str:
+        return f"SerialEnv({len(self._envs)} x {self._envs[0]}, batch_size={list(self.batch_size)})"
+
+
+class SerialRows:
+    """Envs bound to the slices of a batch's slabs."""
+
+    def __init__(self, envs: list[EnvBase], root: Slab, following: Slab) -> None:
+        self._ports = [env._row_port(root.select(i), following.select(i)) for i, env in enumerate(envs)]
+        self._steps = [port.step for port in self._ports]
+
+    def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
+        """See :meth:`~envkit.core.rows.RowPort.reset`."""
+        if masks is None:
+            for port in self._ports:
+                port.reset(row, **kwargs)
+            return
+        count = len(self._ports)
+        flat = np.concatenate([mask.cpu().numpy().reshape(count, -1) for mask in masks.values()], 1)
+        whole = flat.all(1)
+        for i in np.flatnonzero(flat.any(1)).tolist():
+            part = None if whole[i] else {key: mask[i] for key, mask in masks.items()}
+            self._ports[i].reset(row, part, **kwargs)
+
+    def step(self, row: int) -> bool:
+        """See :meth:`~envkit.core.rows.RowPort.step`."""
+        ended = False
+        for step in self._steps:
+            if step(row):
+                ended = True
+        return ended
+
+
+def _build(
+    count: int,
+    create: Callable[..., EnvBase] | Sequence[Callable[..., EnvBase]],
+    kwargs: dict[str, Any] | Sequence[dict[str, Any]] | None,
+) -> list[EnvBase]:
+    functions = list(create) if isinstance(create, Sequence) else [create] * count
+    options = [kwargs or {}] * count if kwargs is None or isinstance(kwargs, dict) else list(kwargs)
+    if count < 1 or len(functions) != count or len(options) != count:
+        raise ValueError(
+            f"num_workers: expected a positive number with as many functions and kwargs, "
+            f"found {count} for {len(functions)} functions and {len(options)} kwargs"
+        )
+    for function in functions:
+        if isinstance(function, EnvBase) or not callable(function):
+            raise TypeError(f"create_env_fn: expected a function that makes an env, found {type(function).__name__}")
+    return [function(**options[i]) for i, function in enumerate(functions)]

@@ -1,0 +1,307 @@
+"""What follows from an env's specs, derived once.
+
+Locking the specs of an env compiles them into one immutable :class:`Plan`: which keys play which role, how the
+flags of a done group complete each other, what a row of recorded data holds and what it hands on to the
+next row. Nothing else in the runtime searches keys or walks specs while stepping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase
+
+from envkit.errors import EnvDataError, SpecError
+from envkit.specs import Categorical, Composite, NonTensor, TensorSpec, Unbounded
+
+__all__ = ["DoneGroup", "Plan", "complete_done_spec", "path_of"]
+
+DONE_NAMES = ("done", "terminated", "truncated")
+
+
+def path_of(key: NestedKey) -> tuple[str, ...]:
+    """A nested key as a tuple of names."""
+    return (key,) if isinstance(key, str) else tuple(key)
+
+
+def _key(*path: str) -> NestedKey:
+    return path[0] if len(path) == 1 else path
+
+
+def _sorted(keys: Iterable[NestedKey]) -> list[NestedKey]:
+    return sorted(keys, key=lambda key: (len(path_of(key)), path_of(key)))
+
+
+def complete_done_spec(spec: Composite, batch_size: torch.Size) -> Composite:
+    """Gives every level of a done spec that has ``done`` or ``terminated`` the other one as well.
+
+    An empty spec gets both at its root: boolean, of shape ``(*batch_size, 1)``.
+
+    Raises:
+        SpecError: a leaf without dimensions, or flags of one level whose shapes differ.
+    """
+    spec = spec.clone()
+    levels: dict[tuple[str, ...], dict[str, TensorSpec]] = {}
+    for key, leaf in spec.items(True, True):
+        path = path_of(key)
+        if not leaf.shape:
+            raise SpecError(f"done spec {key!r}: expected a shape with a trailing 1, found []")
+        levels.setdefault(path[:-1], {})[path[-1]] = leaf
+    if not levels:
+        flag = Categorical(2, shape=(*batch_size, 1), dtype=torch.bool, device=spec.device)
+        spec["done"], spec["terminated"] = flag, flag.clone()
+    for prefix, leaves in levels.items():
+        if len({leaf.shape for leaf in leaves.values()}) > 1:
+            shapes = {name: list(leaf.shape) for name, leaf in leaves.items()}
+            raise SpecError(f"done spec at {prefix or 'the root'}: expected flags of one shape, found {shapes}")
+        template = next(iter(leaves.values()))
+        for name in ("done", "terminated"):
+            if name not in leaves:
+                spec[_key(*prefix, name)] = template.clone()
+    return spec
+
+
+class DoneGroup(NamedTuple):
+    """The end-of-trajectory flags of one nesting level, and the reset mask that belongs to them."""
+
+    done: NestedKey
+    terminated: NestedKey
+    truncated: NestedKey | None
+    reset: NestedKey
+    shape: torch.Size
+    device: torch.device | None
+
+    def complete(self, out: TensorDictBase, size: torch.Size, *, default: bool) -> None:
+        """Derives the flags that ``out`` lacks.
+
+        ``done`` is the union of the two others; a lone ``done`` counts as a termination. If no flag is there they
+        become False where ``default`` allows it (after a reset), and are an error otherwise.
+        """
+        done = self._flag(out, self.done, size)
+        terminated = self._flag(out, self.terminated, size)
+        truncated = None if self.truncated is None else self._flag(out, self.truncated, size)
+        if terminated is None:
+            if done is None:
+                if not default:
+                    raise EnvDataError(
+                        f"the env's _step returned neither {self.done!r} nor {self.terminated!r}: expected a boolean of shape "
+                        f"{list(size)}, found keys {sorted(map(str, out.keys(True, True)))}"
+                    )
+                done = torch.zeros(size, dtype=torch.bool, device=self.device)
+                out.set(self.done, done)
+                terminated = torch.zeros_like(done)
+            else:
+                terminated = done.clone() if truncated is None else done & ~truncated
+            out.set(self.terminated, terminated)
+        if self.truncated is not None and truncated is None:
+            truncated = torch.zeros_like(terminated) if done is None else done & ~terminated
+            out.set(self.truncated, truncated)
+        if done is None:
+            out.set(self.done, terminated.clone() if truncated is None else terminated | truncated)
+
+    def _flag(self, out: TensorDictBase, key: NestedKey, size: torch.Size) -> torch.Tensor | None:
+        flag = out.get(key, None)
+        if flag is None:
+            return None
+        if flag.dtype is not torch.bool:
+            raise EnvDataError(f"{key!r}: expected dtype torch.bool, found {flag.dtype}")
+        if flag.shape != size:
+            if flag.numel() != size.numel():
+                raise EnvDataError(f"{key!r}: expected shape {list(size)}, found {list(flag.shape)}")
+            flag = flag.reshape(size)
+            out.set(key, flag)
+        return flag
+
+
+class _Leaf(NamedTuple):
+    """What the data of one leaf must look like; ``reshape`` tolerates a missing trailing 1."""
+
+    key: NestedKey
+    shape: torch.Size
+    dtype: torch.dtype
+    reshape: bool
+    fixed: bool
+
+
+class Plan:
+    """Everything the runtime needs to know of an env, compiled from its five specs.
+
+    Attributes:
+        action_keys, state_keys, observation_keys, reward_keys, done_keys, reset_keys: leaf keys by role, sorted by depth
+            and then by name.
+        done_groups: one :class:`DoneGroup` per nesting level that has done flags.
+        root_spec: what a row holds before the action is executed: state, observation, done flags and action.
+        next_spec: what it holds under ``"next"``: observation, reward and done flags.
+        carried: keys that a step hands from ``"next"`` to the next row's root.
+        kept: state keys no step returns, which pass from root to root.
+
+    Raises:
+        SpecError: two roles claim the same key.
+    """
+
+    def __init__(
+        self,
+        *,
+        action: Composite,
+        state: Composite,
+        observation: Composite,
+        reward: Composite,
+        done: Composite,
+        batch_size: torch.Size,
+        batch_locked: bool = True,
+    ) -> None:
+        def keys_of(spec: Composite) -> list[NestedKey]:
+            return _sorted(spec.keys(True, True))
+
+        self.action_keys, self.state_keys = keys_of(action), keys_of(state)
+        self.observation_keys, self.reward_keys, self.done_keys = map(keys_of, (observation, reward, done))
+        _no_overlap(observation=self.observation_keys, reward=self.reward_keys, done=self.done_keys)
+        _no_overlap(action=self.action_keys, state=self.state_keys)
+        _no_overlap(action=self.action_keys, observation=self.observation_keys)
+        self.batch_size, self.batch_locked = batch_size, batch_locked
+        self.batch_dims = len(batch_size)
+        self.done_groups = _done_groups(done)
+        self.reset_keys = [group.reset for group in self.done_groups]
+        self.root_spec = _merge(state, observation, done, action).lock_()
+        self.next_spec = _merge(observation, reward, done).lock_()
+        self.carried = [*self.observation_keys]
+        self.kept = [key for key in self.state_keys if key not in self.carried]
+        self._values = [
+            _Leaf(key, leaf.shape, leaf.dtype, role == "reward", not leaf.has_dynamic_shape)
+            for role, spec in (("observation", observation), ("reward", reward))
+            for key, leaf in spec.items(True, True)
+            if not isinstance(leaf, NonTensor)
+        ]
+        self._root_values = [leaf for leaf in self._values if not leaf.reshape]
+        self._data_keys = [
+            key for spec in (observation, reward) for key, leaf in spec.items(True, True) if isinstance(leaf, NonTensor)
+        ]
+
+    @property
+    def has_dynamic_specs(self) -> bool:
+        """Whether some leaf has a size of -1 or is non-tensor data, so that rows cannot share one tensor."""
+        leaves = (*self.root_spec.values(True, True), *self.next_spec.values(True, True))
+        return any(isinstance(leaf, NonTensor) or leaf.has_dynamic_shape for leaf in leaves)
+
+    def complete_next(self, out: TensorDictBase | Mapping, size: torch.Size) -> TensorDictBase:
+        """Turns what an env's ``_step`` returned into a full ``"next"`` entry, or says what is wrong with it.
+
+        Done flags are completed, rewards and flags without their trailing 1 get it, plain mappings of numbers and
+        arrays are encoded by the specs.
+
+        Raises:
+            EnvDataError: a key is missing, or has another shape or dtype than its spec.
+        """
+        out = self._as_tensordict(out, self.next_spec, size, "_step")
+        self._complete_values(out, self._values, size, "_step")
+        for group in self.done_groups:
+            group.complete(out, self._sized(group.shape, size), default=False)
+        return out
+
+    def complete_reset(self, out: TensorDictBase | Mapping, size: torch.Size) -> TensorDictBase:
+        """Same as :meth:`complete_next` for the output of ``_reset``: missing done flags are False."""
+        out = self._as_tensordict(out, self.root_spec, size, "_reset")
+        self._complete_values(out, self._root_values, size, "_reset")
+        for key in self.reward_keys:
+            if out.get(key, None) is not None:
+                raise EnvDataError(f"the env's _reset returned a reward ({key!r}); expected only observations and done flags")
+        for group in self.done_groups:
+            group.complete(out, self._sized(group.shape, size), default=True)
+        return out
+
+    def _complete_values(self, out: TensorDictBase, leaves: list[_Leaf], size: torch.Size, method: str) -> None:
+        for key, shape, dtype, reshape, fixed in leaves:
+            value = out.get(key, None)
+            if value is None:
+                raise self._missing(key, out, method)
+            if size is not self.batch_size:
+                shape = self._sized(shape, size)  # noqa: PLW2901 - batch-unlocked envs: the data's batch replaces the spec's
+            if value.shape != shape and (not fixed or not self._fits(value, shape)):
+                if fixed or not self._fits(value, shape):
+                    if not (reshape and fixed and value.numel() == shape.numel()):
+                        raise EnvDataError(
+                            f"{key!r} returned by the env's {method}: expected shape {list(shape)}, found {list(value.shape)}"
+                        )
+                    value = value.reshape(shape)
+                    out.set(key, value)
+            if value.dtype != dtype:
+                raise EnvDataError(f"{key!r} returned by the env's {method}: expected dtype {dtype}, found {value.dtype}")
+        for key in self._data_keys:
+            if key not in out.keys(True):
+                raise self._missing(key, out, method)
+
+    @staticmethod
+    def _missing(key: NestedKey, out: TensorDictBase, method: str) -> EnvDataError:
+        found = sorted(map(str, out.keys(True, True)))
+        return EnvDataError(f"{key!r} is missing from what the env's {method} returned: found only {found}")
+
+    @staticmethod
+    def _fits(value: torch.Tensor, shape: torch.Size) -> bool:
+        return value.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, value.shape, strict=True))
+
+    def _sized(self, shape: torch.Size, size: torch.Size) -> torch.Size:
+        return torch.Size((*size, *shape[self.batch_dims :]))
+
+    def _as_tensordict(
+        self, out: TensorDictBase | Mapping, spec: Composite, size: torch.Size, method: str
+    ) -> TensorDictBase:
+        if isinstance(out, TensorDictBase):
+            if out.batch_size != size:
+                try:
+                    out.batch_size = size
+                except RuntimeError as error:
+                    raise EnvDataError(
+                        f"what the env's {method} returned: expected batch size {list(size)}, found {list(out.batch_size)}"
+                    ) from error
+            return out
+        if not isinstance(out, Mapping):
+            raise EnvDataError(f"the env's {method}: expected a TensorDict or a mapping, found {type(out).__name__}")
+        encoded = TensorDict({}, size)
+        for key, leaf in spec.items(True, True):
+            value: object = out
+            for name in path_of(key):
+                value = value.get(name) if isinstance(value, Mapping) else None
+            if value is not None:
+                encoded.set(key, leaf.encode(value))
+        return encoded
+
+
+def _no_overlap(**roles: list[NestedKey]) -> None:
+    names = list(roles)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            both = set(roles[first]) & set(roles[second])
+            if both:
+                raise SpecError(f"keys must belong to one role: {sorted(map(str, both))} found in {first} and {second} specs")
+
+
+def _done_groups(done: Composite) -> list[DoneGroup]:
+    prefixes = sorted({path_of(key)[:-1] for key in done.keys(True, True)}, key=lambda p: (len(p), p))
+    groups = []
+    for prefix in prefixes:
+        level = done.get(_key(*prefix)) if prefix else done
+        leaf = level["done"]
+        truncated = _key(*prefix, "truncated") if "truncated" in level.keys() else None
+        groups.append(
+            DoneGroup(
+                _key(*prefix, "done"),
+                _key(*prefix, "terminated"),
+                truncated,
+                _key(*prefix, "_reset"),
+                leaf.shape,
+                leaf.device,
+            )
+        )
+    return groups
+
+
+def _merge(*specs: Composite) -> Composite:
+    """One Composite with the leaves of all; a later spec replaces a leaf of the same name."""
+    out = specs[0].clone()
+    for spec in specs[1:]:
+        for key, value in spec.clone().items():
+            there = out.get(key, None)
+            out[key] = _merge(there, value) if isinstance(there, Composite) and isinstance(value, Composite) else value
+    return out

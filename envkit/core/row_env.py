@@ -1,0 +1,144 @@
+"""Envs whose native port is the row port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+
+from envkit.core.env import EnvBase
+from envkit.core.plan import Plan
+from envkit.core.rows import RowPort, TensorDictRows
+from envkit.errors import PolicyError
+from envkit.storage import Slab, entries, put
+
+__all__ = ["RowEnv"]
+
+FIRST_ROWS, MOST_ROWS, MOST_BYTES = 16, 512, 1 << 16
+VIEWS = 32
+
+
+class RowEnv(EnvBase):
+    """Base of envs that write their data straight into rows: simulators that speak numpy, batches of envs.
+
+    A subclass defines ``_native_rows(root, following)``, its :class:`~envkit.core.rows.RowPort`. The public port is
+    derived from it: ``_reset`` and ``_step`` work on the next row of a small slab and hand out that row. A subclass
+    that overrides ``_reset`` or ``_step`` nevertheless is respected: loops then go through those.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # The data of rows has the shapes and dtypes of the specs by construction, and needs no second look.
+        cls._trusted = cls._step is RowEnv._step and cls._reset is RowEnv._reset
+
+    def _native_rows(self, root: Slab, following: Slab) -> RowPort:
+        """Binds the simulator to slabs."""
+        raise NotImplementedError(f"{type(self).__name__} defines no _native_rows")
+
+    def _row_port(self, root: Slab, following: Slab) -> RowPort:
+        if self._trusted and root.device in (None, torch.device("cpu")):
+            return self._native_rows(root, following)
+        return TensorDictRows(self, root, following)
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        ring = self._ring()
+        masks = None
+        if tensordict is not None:
+            keys = self.plan.reset_keys
+            masks = {key: mask for key in keys if (mask := tensordict.get(key, None)) is not None}
+        row = ring.row
+        ring.port.reset(row, masks or None, **kwargs)
+        ring.row = row + 1
+        return self._placed(ring.first(row))
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        return self._placed(self._ring().step(tensordict))
+
+    def step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """See :meth:`~envkit.EnvBase.step`."""
+        runtime = self._runtime
+        ring = runtime.ring
+        # The shortest way for the steady state; anything unusual goes through the base class.
+        if (
+            ring is None
+            or ring.row == ring.rows
+            or ring.plan is not runtime.plan
+            or not (runtime.checked_step and ring.on_cpu and self._trusted)
+            or tensordict.batch_size != ring.plan.batch_size
+            or "next" in entries(tensordict)
+        ):
+            return super().step(tensordict)
+        put(tensordict, "next", ring.step(tensordict))
+        return tensordict
+
+    def _ring(self) -> _Ring:
+        ring = self._runtime.ring
+        if ring is None or ring.plan is not self._runtime.plan:
+            ring = self._runtime.ring = _Ring(self, FIRST_ROWS)
+        elif ring.row == ring.rows:
+            ring = self._runtime.ring = _Ring(self, 2 * ring.rows)
+        return ring
+
+    def _placed(self, out: TensorDictBase) -> TensorDictBase:
+        return out if self._device is None or self._device.type == "cpu" else out.to(self._device)
+
+
+class _Ring:
+    """A few rows for the public port to write in; a fresh one replaces it when they are used up.
+
+    Data handed out stays untouched for ever, at the price that a row someone keeps holds on to its few neighbours.
+    """
+
+    def __init__(self, env: RowEnv, rows: int) -> None:
+        plan: Plan = env.plan
+        self.plan = plan
+        self.rows = min(rows, _most_rows(plan))
+        cpu = torch.device("cpu") if env.device is not None else None
+        self.root, self.following = Slab(plan.root_spec, self.rows, device=cpu), Slab(plan.next_spec, self.rows, device=cpu)
+        self.port = env._native_rows(self.root, self.following)
+        self.first = self.root.reader([*plan.observation_keys, *plan.done_keys])
+        self._unbind = self.following.unbinder(self.following.columns)
+        self._views: list[TensorDictBase] = []
+        self._first_view = 0
+        self.row = 0
+        self.on_cpu = env.device is None or env.device.type == "cpu"
+        self._inputs = [
+            (key, self.root.spec[key].shape, self.root.spec[key].dtype, self.root.arrays[key])
+            for key in (*plan.action_keys, *plan.state_keys)
+        ]
+
+    def step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Copies action (and state) into the current row and steps it."""
+        row, given = self.row, entries(tensordict)
+        for key, shape, dtype, array in self._inputs:
+            value = given.get(key) if key.__class__ is str else tensordict.get(key, None)
+            if value.__class__ is not torch.Tensor:
+                if value is None:
+                    found = sorted(map(str, tensordict.keys()))
+                    raise PolicyError(f"{key!r} is missing: expected {dtype} of shape {list(shape)}, found {found}")
+                array[row] = value
+            elif value.shape != shape or (value.dtype is not dtype and not torch.can_cast(value.dtype, dtype)):
+                raise PolicyError(
+                    f"{key!r}: expected {dtype} of shape {list(shape)}, found {value.dtype} of shape {list(value.shape)}"
+                )
+            elif array.__class__ is list:
+                array[row] = value
+            else:
+                array[row] = value.detach().cpu().numpy() if shape else value.item()
+        self.port.step(row)
+        self.row = row + 1
+        index = row - self._first_view
+        if index >= len(self._views):
+            # Few at a time: what is made here is still in the processor's cache when it is handed out.
+            self._views, self._first_view, index = self._unbind(row, min(row + VIEWS, self.rows)), row, 0
+        return self._views[index]
+
+
+def _most_rows(plan: Plan) -> int:
+    size = 1
+    for spec in (plan.root_spec, plan.next_spec):
+        for leaf in spec.values(True, True):
+            if leaf.dtype is not None and not leaf.has_dynamic_shape:
+                size += leaf.shape.numel() * leaf.dtype.itemsize
+    return max(1, min(MOST_ROWS, MOST_BYTES // size))

@@ -1,0 +1,271 @@
+"""The loop that rollouts and collectors share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
+
+from envkit.core.plan import path_of
+from envkit.core.rows import RowPort
+from envkit.core.values import check_finite, check_values
+from envkit.errors import PolicyError
+from envkit.storage import Slab
+
+if TYPE_CHECKING:
+    from envkit.core.env import EnvBase
+
+__all__ = ["Policy", "Runner"]
+
+Policy = Callable[[TensorDictBase], Any]
+RANDOM_BLOCK = 256
+
+
+class Runner:
+    """Steps one env with one policy, row after row, into a pair of slabs.
+
+    The root slab has one row more than the following one: the row from which the next step would start.
+
+    Args:
+        env: what is stepped.
+        policy: a callable that reads a TensorDict and writes actions into it, along with anything else it likes, which
+            is recorded too; None draws actions at random. It runs without gradients.
+        policy_device: where the policy wants its input; None hands it over as it is.
+    """
+
+    def __init__(self, env: EnvBase, policy: Policy | None, policy_device: torch.device | None = None) -> None:
+        self.env, self.plan, self.policy_device = env, env.plan, policy_device
+        self.policy = policy if policy is not None or env.draws_from_spec else env.rand_action
+        self.rows = 0
+        # Keys the policy writes, found at its first call; those it also reads pass from row to row.
+        self._written: list[NestedKey] | None = None
+        self._memory: list[NestedKey] = []
+        self._extras: dict[NestedKey, Any] = {}
+
+    # ------------------------------------------------------------------- rows
+
+    def open(self, rows: int) -> None:
+        """Takes fresh slabs of ``rows`` rows, of which the first starts where the last run ended."""
+        last = (self.root, self.rows) if self.rows else None
+        self._allocate(rows)
+        if last is not None:
+            root, row = last
+            for key, column in self.root.columns.items():
+                column[0] = root.columns[key][row]
+        self._bind()
+
+    def grow(self, rows: int) -> None:
+        """Makes room for ``rows`` rows, keeping what is recorded."""
+        old_root, old_following, used = self.root, self.following, self.rows
+        self._allocate(rows)
+        for new, old, count in ((self.root, old_root, used + 1), (self.following, old_following, used)):
+            for key, column in new.columns.items():
+                column[:count] = old.columns[key][:count]
+        self._bind()
+
+    def _allocate(self, rows: int) -> None:
+        device = self.env.device
+        self.root = Slab(self.plan.root_spec, rows + 1, device=device)
+        self.following = Slab(self.plan.next_spec, rows, device=device)
+        self.rows = rows
+        for key, value in self._extras.items():
+            self._add_column(key, value)
+
+    def _bind(self) -> None:
+        """Works out everything that depends on where the rows are."""
+        plan, root, following = self.plan, self.root, self.following
+        self._port: RowPort = self.env._row_port(root, following)
+        # Destination and source of what a step hands on. Done flags are not among it: rows start out as zeros, and a
+        # row from which a step is taken is not done.
+        self._carry = [(root.arrays[key], following.arrays[key]) for key in plan.carried]
+        self._carry += [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
+        self._carry += [
+            (root.arrays[path[0] if len(path) == 1 else path], following.arrays[path[0] if len(path) == 1 else path])
+            for path in (path_of(key)[1:] for key in self._extras if path_of(key)[0] == "next")
+        ]
+        self._done = [(group.reset, following.columns[group.done]) for group in plan.done_groups]
+        self._resets_whole = self.env.numel() == 1 and len(self._done) == 1 and not (plan.kept or self._extras)
+        self._views: list | None = None
+        self._drawn = 0  # rows before this one have their random actions; a policy is asked at every row
+        if self._written is not None:
+            self._slots = [self._column(key) for key in self._written]
+
+    def _column(self, key: NestedKey) -> Any:
+        path = path_of(key)
+        slab = self.following if path[0] == "next" else self.root
+        path = path[1:] if path[0] == "next" else path
+        column = slab.columns[path[0] if len(path) == 1 else path]
+        return column if isinstance(column, list) else column.unbind(0)
+
+    def _add_column(self, key: NestedKey, value: Any) -> None:
+        """A column for something only the policy knows of; under ``"next"``, one in each slab."""
+        path = path_of(key)
+        slabs = [(self.root, self.rows + 1)]
+        if path[0] == "next":
+            path, slabs = path[1:], [*slabs, (self.following, self.rows)]
+        name = path[0] if len(path) == 1 else path
+        for slab, rows in slabs:
+            if isinstance(value, torch.Tensor):
+                slab.add(name, torch.zeros((rows, *value.shape), dtype=value.dtype, device=slab.device or value.device))
+            else:
+                slab.add(name, [None] * rows)
+
+    # -------------------------------------------------------------- beginning
+
+    def reset(self) -> None:
+        """Resets the env into row 0."""
+        self._port.reset(0)
+        self._check_reset(0)
+
+    def start_from(self, tensordict: TensorDictBase) -> None:
+        """Takes the content of ``tensordict`` for row 0."""
+        for key in (*self.plan.observation_keys, *self.plan.done_keys, *self.plan.state_keys):
+            if tensordict.get(key, None) is None:
+                raise KeyError(f"{key!r} is missing from the TensorDict to start from: found {sorted(map(str, tensordict.keys()))}")
+            self.root.write(0, tensordict, [key])
+
+    def _check_reset(self, row: int) -> None:
+        runtime = self.env._runtime
+        runtime.started = True
+        if not runtime.checked_reset:
+            keys = self.plan.observation_keys
+            check_values(self.env, self.root.reader(keys)(row), keys, "_reset")
+            runtime.checked_reset = True
+
+    # ------------------------------------------------------------------- loop
+
+    def run(
+        self, start: int, stop: int, *, until_done: bool = False, last: bool = True, each: Callable[[int], None] | None = None
+    ) -> int:
+        """Steps rows ``start`` to ``stop``, resetting what is done in between.
+
+        Args:
+            start: the first row; its root must hold an episode's data.
+            stop: one past the last row.
+            until_done: return after the first step at which anything is done.
+            last: whether the row after the last one is prepared, so that another run can go on from there.
+            each: called with the index of every row but the last.
+
+        Returns:
+            One past the last row that was stepped.
+        """
+        act = self._draw if self.policy is None else self._ask
+        step, reset, whole = self._port.step, self._port.reset, self._resets_whole
+        unchecked = not self.env._runtime.checked_step
+        with torch.no_grad():
+            for row in range(start, stop):
+                if row >= self._drawn:
+                    act(row, stop)
+                    step, reset, whole = self._port.step, self._port.reset, self._resets_whole
+                ended = step(row)
+                if unchecked:
+                    self._check_step(row)
+                    unchecked = False
+                following = row + 1
+                if ended and until_done:
+                    return following
+                if following < stop:
+                    if each is not None:
+                        each(row)
+                elif not last:
+                    return following
+                if ended and whole:
+                    reset(following)
+                    continue
+                for destination, source in self._carry:
+                    destination[following] = source[row]
+                if ended:
+                    reset(following, {key: column[row] for key, column in self._done})
+        return stop
+
+    def ended(self, row: int) -> bool:
+        """Whether anything was done after the step of ``row``."""
+        return any(bool(column[row].any()) for _, column in self._done)
+
+    def _check_step(self, row: int) -> None:
+        runtime = self.env._runtime
+        if not runtime.checked_step:
+            keys = [*self.plan.observation_keys, *self.plan.reward_keys]
+            check_values(self.env, self.following.reader(keys)(row), keys, "_step")
+            runtime.checked_step = True
+
+    def _draw(self, row: int, stop: int) -> None:
+        """Random actions for many rows at once."""
+        count = min(RANDOM_BLOCK, stop - row)
+        for key, leaf in self.env.full_action_spec.items(True, True):
+            drawn, column = leaf.rand((count,), generator=self.env._runtime.generator), self.root.columns[key]
+            column[row : row + count] = list(drawn.unbind(0)) if isinstance(column, list) else drawn
+        self._drawn = row + count
+
+    def _ask(self, row: int, stop: int) -> None:
+        """The policy's action, and what else it writes, for one row."""
+        if self._views is None:
+            hidden = set(self.plan.action_keys) | set(self._extras)
+            hidden -= set(self._memory)
+            visible = [key for key in self.root.columns if key not in hidden]
+            self._views = self.root.unbound(visible, self.rows + 1)
+        given = self._views[row]
+        if self.policy_device is not None:
+            given = given.to(self.policy_device)
+        known = None if self._written is not None else dict(given.items(True, True))
+        out = self.policy(given)  # type: ignore[misc]
+        if out is None:
+            out = given
+        if known is not None:
+            self._first_answer(out, known)
+        for key, slots in zip(self._written, self._slots, strict=True):  # type: ignore[arg-type]
+            value, slot = out.get(key, None), slots[row]
+            if not isinstance(value, torch.Tensor):
+                if value is None:
+                    raise PolicyError(f"the policy wrote no {key!r} this time; it did at its first call")
+                slots[row] = value
+            elif value.shape != slot.shape:
+                raise PolicyError(f"{key!r} written by the policy: expected shape {list(slot.shape)}, found {list(value.shape)}")
+            else:
+                slot.copy_(value)
+
+    def _first_answer(self, out: TensorDictBase, known: dict[NestedKey, Any]) -> None:
+        """Finds out what the policy writes, checks the action, and makes columns for the rest."""
+        written = {key: value for key, value in out.items(True, True) if value is not known.get(key)}
+        for key in self.plan.action_keys:
+            leaf, value = self.plan.root_spec[key], written.get(key)
+            if value is None:
+                raise PolicyError(f"the policy wrote no {key!r}: expected {_layout(leaf)}, found only {sorted(map(str, written))}")
+            if isinstance(value, torch.Tensor) and not leaf.has_dynamic_shape:
+                if value.shape != leaf.shape or not torch.can_cast(value.dtype, leaf.dtype):
+                    raise PolicyError(f"{key!r} written by the policy: expected {_layout(leaf)}, found {_layout(value)}")
+        self._written = list(written)
+        self._extras = {key: value for key, value in written.items() if key not in self.root.columns}
+        reads = getattr(self.policy, "in_keys", [])
+        self._memory = [key for key in self._extras if key in reads]
+        for key, value in self._extras.items():
+            self._add_column(key, value)
+        self._bind()
+
+    # ---------------------------------------------------------------- results
+
+    def tensordict(self, stop: int) -> TensorDictBase:
+        """Rows up to ``stop``, of batch size ``(*env.batch_size, stop)`` with the last dimension named ``"time"``.
+
+        Raises:
+            NonFiniteError: the env returned NaN, or an infinity where its bounds are finite.
+        """
+        if self.env.check_finite:
+            check_finite(self.env, self.root, self.following, stop)
+        dim = self.plan.batch_dims
+        if self.root.loose or self.following.loose:
+            rows = self.root.unbound(self.root.columns, stop)
+            for row, following in zip(rows, self.following.unbound(self.following.columns, stop), strict=True):
+                row.set("next", following)
+            out: TensorDictBase = LazyStackedTensorDict.lazy_stack(rows, dim)
+        else:
+            out = self.root.tensordict(stop, time_dim=dim)
+            out.set("next", self.following.tensordict(stop, time_dim=dim))
+        out.names = [*[None] * dim, "time"]
+        return out
+
+
+def _layout(like: Any) -> str:
+    return f"{like.dtype} of shape {list(like.shape)}"

@@ -1,0 +1,75 @@
+"""Short cuts into the data carrier, for entries that are known to fit.
+
+A public constructor call checks and converts each entry, which costs several times a simulator's step when it happens at
+every step on data that fits by construction. These functions reach past it. Everything
+that knows how a ``TensorDict`` keeps its entries is in this file, and holds that knowledge against a real one when it
+is imported: with a version that keeps them elsewhere, the public ways are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+__all__ = ["entries", "put", "unchecked"]
+
+
+def _public(source: dict[str, Any], batch_size: torch.Size, device: torch.device | None = None) -> TensorDict:
+    return TensorDict(source, batch_size, device=device)
+
+
+def _direct(source: dict[str, Any], batch_size: torch.Size, device: torch.device | None = None) -> TensorDict:
+    out = _new(TensorDict)
+    out._tensordict = source
+    out._batch_size = batch_size
+    out._device = device
+    out._td_dim_names = None
+    return out
+
+
+def _layout_is_known() -> bool:
+    sample = torch.zeros(())
+    built, direct = TensorDict({"a": sample}, []), _direct({"a": sample}, torch.Size(()))
+    return (
+        vars(built).keys() == vars(direct).keys()
+        and type(built._tensordict) is dict
+        and built._is_locked is False
+        and direct.get("a") is sample
+    )
+
+
+_new = TensorDict.__new__
+_KNOWN = _layout_is_known()
+
+unchecked: Callable[..., TensorDict] = _direct if _KNOWN else _public
+"""``unchecked(entries, batch_size, device=None)``: a TensorDict that takes over the dict ``entries`` as it is."""
+
+
+def entries(tensordict: TensorDictBase) -> dict[str, Any]:
+    """The first-level entries of a TensorDict, to be read only.
+
+    Examples:
+        >>> list(entries(TensorDict({"a": torch.zeros(2)}, [2])))
+        ['a']
+    """
+    if _KNOWN and tensordict.__class__ is TensorDict:
+        return tensordict._tensordict
+    return dict(tensordict.items())
+
+
+def put(tensordict: TensorDictBase, name: str, value: Any) -> None:
+    """Sets a first-level entry that is known to fit.
+
+    Examples:
+        >>> td = TensorDict({}, [2])
+        >>> put(td, "a", torch.zeros(2))
+        >>> td["a"].shape
+        torch.Size([2])
+    """
+    if _KNOWN and tensordict.__class__ is TensorDict and not tensordict._is_locked:
+        tensordict._tensordict[name] = value
+    else:
+        tensordict.set(name, value)

@@ -1,0 +1,18 @@
+"""Transforms: changes to what an env shows and takes, told for data and specs side by side."""
+
+from envkit.transforms.base import Compose, Transform
+from envkit.transforms.cast import DoubleToFloat
+from envkit.transforms.env import TransformedEnv
+from envkit.transforms.episode import InitTracker, RewardSum, StepCounter
+from envkit.transforms.normalise import ObservationNorm
+
+__all__ = [
+    "Compose",
+    "DoubleToFloat",
+    "InitTracker",
+    "ObservationNorm",
+    "RewardSum",
+    "StepCounter",
+    "Transform",
+    "TransformedEnv",
+]

@@ -1,0 +1,210 @@
+"""What can be told about an episode from its steps: their number, their rewards, which one is the first.
+
+These transforms keep their memory in the data. The count of the step before stands in the TensorDict that is stepped, so
+a reset of some envs of a batch touches the counts of those, and a TensorDict can be stepped twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from tensordict import NestedKey, TensorDictBase
+
+from envkit.core.plan import path_of
+from envkit.specs import Bounded, Categorical, Composite, Unbounded
+from envkit.transforms.base import Keys, Transform, _listed
+
+__all__ = ["InitTracker", "RewardSum", "StepCounter"]
+
+
+class _PerGroup(Transform):
+    """A transform with one entry beside each ``done`` flag of the env."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._done_keys: list[NestedKey] = ["done"]
+        self._shapes: list[torch.Size] = []
+
+    def _beside(self, name: str) -> list[NestedKey]:
+        return [_sibling(key, name) for key in self._done_keys]
+
+    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
+        """Learns where the done flags are."""
+        self._done_keys = [key for key in specs["done"].keys(True, True) if path_of(key)[-1] == "done"]
+        return super().transform_specs(specs)
+
+
+class StepCounter(_PerGroup):
+    """Counts the steps of each episode, and truncates it after ``max_steps``.
+
+    Writes ``step_count``, an int64 shaped like the done flag, beside each of them: 0 after a reset, then 1, 2, ...
+
+    Args:
+        max_steps: after so many steps ``truncated`` (and ``done``) become True; never by default.
+        truncated_key: name of the flag to raise; it is added to the env's done flags if it is not one of them.
+        step_count_key: name of the count.
+        update_done: whether ``done`` is raised as well.
+
+    Examples:
+        >>> from envkit import GymEnv, TransformedEnv
+        >>> env = TransformedEnv(GymEnv("Pendulum-v1"), StepCounter(max_steps=3))
+        >>> env.rollout(10)["next", "step_count"].squeeze(-1)
+        tensor([1, 2, 3])
+    """
+
+    def __init__(
+        self,
+        max_steps: int | None = None,
+        truncated_key: str = "truncated",
+        step_count_key: str = "step_count",
+        update_done: bool = True,
+    ) -> None:
+        super().__init__()
+        if max_steps is not None and max_steps < 1:
+            raise ValueError(f"max_steps: expected at least 1, found {max_steps}")
+        self.max_steps, self.truncated_key = max_steps, truncated_key
+        self.step_count_key, self.update_done = step_count_key, update_done
+
+    def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
+        for done_key in self._done_keys:
+            key = _sibling(done_key, self.step_count_key)
+            count = tensordict.get(key) + 1
+            next_tensordict.set(key, count)
+            if self.max_steps is not None:
+                over = count >= self.max_steps
+                truncated_key = _sibling(done_key, self.truncated_key)
+                truncated = next_tensordict.get(truncated_key, None)
+                next_tensordict.set(truncated_key, over if truncated is None else truncated | over)
+                if self.update_done:
+                    next_tensordict.set(done_key, next_tensordict.get(done_key) | over)
+        return next_tensordict
+
+    def _reset(self, tensordict: TensorDictBase | None, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        for done_key in self._done_keys:
+            done = tensordict_reset.get(done_key)
+            tensordict_reset.set(_sibling(done_key, self.step_count_key), torch.zeros_like(done, dtype=torch.int64))
+            if self.max_steps is not None:
+                truncated_key = _sibling(done_key, self.truncated_key)
+                if tensordict_reset.get(truncated_key, None) is None:
+                    tensordict_reset.set(truncated_key, torch.zeros_like(done))
+        return tensordict_reset
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Not defined: steps are counted in an env."""
+        raise NotImplementedError("StepCounter counts the steps of an env; stored data already has its step_count")
+
+    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
+        """Adds the counts, and the truncated flags if there is a limit."""
+        specs = super().transform_specs(specs)
+        observation, done = specs["observation"].clone(), specs["done"].clone()
+        high = torch.iinfo(torch.int64).max if self.max_steps is None else self.max_steps
+        for done_key in self._done_keys:
+            leaf = done[done_key]
+            count = Bounded(0, high, shape=leaf.shape, dtype=torch.int64, device=leaf.device)
+            observation[_sibling(done_key, self.step_count_key)] = count
+            if self.max_steps is not None:
+                done[_sibling(done_key, self.truncated_key)] = leaf.clone()
+        return {**specs, "observation": observation, "done": done}
+
+    def extra_repr(self) -> str:
+        """The limit."""
+        return f"max_steps={self.max_steps}"
+
+
+class RewardSum(Transform):
+    """Sums the rewards of each episode.
+
+    Args:
+        in_keys: the rewards; by default all of the env's.
+        out_keys: where their sums go; by default ``"episode_" + name`` beside each reward.
+
+    Examples:
+        >>> from envkit import GymEnv, TransformedEnv
+        >>> env = TransformedEnv(GymEnv("CartPole-v1"), RewardSum())
+        >>> env.rollout(3)["next", "episode_reward"].squeeze(-1)
+        tensor([1., 2., 3.])
+    """
+
+    def __init__(self, in_keys: Keys = None, out_keys: Keys = None) -> None:
+        super().__init__()
+        self._given = (None if in_keys is None else _listed(in_keys), None if out_keys is None else _listed(out_keys))
+        self._leaves: list[Unbounded] = []
+        self._batch_dims = 0
+
+    def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
+        for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True):
+            next_tensordict.set(out_key, tensordict.get(out_key) + next_tensordict.get(in_key))
+        return next_tensordict
+
+    def _reset(self, tensordict: TensorDictBase | None, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        for out_key, leaf in zip(self.out_keys, self._leaves, strict=True):
+            size = (*tensordict_reset.batch_size, *leaf.shape[self._batch_dims :])
+            tensordict_reset.set(out_key, torch.zeros(size, dtype=leaf.dtype, device=leaf.device))
+        return tensordict_reset
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Not defined: rewards are summed in an env."""
+        raise NotImplementedError("RewardSum sums the rewards of an env; stored data already has its episode_reward")
+
+    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
+        """Adds the sums."""
+        reward = specs["reward"]
+        in_keys, out_keys = self._given
+        self.in_keys = list(reward.keys(True, True)) if in_keys is None else in_keys
+        self.out_keys = [_sibling(key, f"episode_{path_of(key)[-1]}") for key in self.in_keys] if out_keys is None else out_keys
+        self._know(self.in_keys, [reward], "in_keys")
+        if len(self.in_keys) != len(self.out_keys):
+            raise ValueError(f"RewardSum: expected as many out_keys as rewards, found {self.out_keys} for {self.in_keys}")
+        self._batch_dims = len(reward.shape)
+        self._leaves = [Unbounded(reward[key].shape, dtype=reward[key].dtype, device=reward[key].device) for key in self.in_keys]
+        observation = specs["observation"].clone()
+        for key, leaf in zip(self.out_keys, self._leaves, strict=True):
+            observation[key] = leaf
+        return {**specs, "observation": observation}
+
+
+class InitTracker(_PerGroup):
+    """Marks the first step of each episode: a boolean beside each done flag, True after a reset.
+
+    Args:
+        init_key: name of the mark.
+
+    Examples:
+        >>> from envkit import GymEnv, TransformedEnv
+        >>> env = TransformedEnv(GymEnv("CartPole-v1"), InitTracker())
+        >>> env.rollout(3)["is_init"].squeeze(-1)
+        tensor([ True, False, False])
+    """
+
+    def __init__(self, init_key: str = "is_init") -> None:
+        super().__init__()
+        self.init_key = init_key
+
+    def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
+        return self._mark(next_tensordict, torch.zeros_like)
+
+    def _reset(self, tensordict: TensorDictBase | None, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        return self._mark(tensordict_reset, torch.ones_like)
+
+    def _mark(self, tensordict: TensorDictBase, fill: object) -> TensorDictBase:
+        for done_key in self._done_keys:
+            tensordict.set(_sibling(done_key, self.init_key), fill(tensordict.get(done_key)))  # type: ignore[operator]
+        return tensordict
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Not defined: first steps are marked in an env."""
+        raise NotImplementedError("InitTracker marks the first steps of an env; stored data already has its marks")
+
+    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
+        """Adds the marks."""
+        specs = super().transform_specs(specs)
+        observation = specs["observation"].clone()
+        for done_key in self._done_keys:
+            leaf = specs["done"][done_key]
+            observation[_sibling(done_key, self.init_key)] = Categorical(2, leaf.shape, dtype=torch.bool, device=leaf.device)
+        return {**specs, "observation": observation}
+
+
+def _sibling(key: NestedKey, name: str) -> NestedKey:
+    path = path_of(key)
+    return name if len(path) == 1 else (*path[:-1], name)
+
