@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 
-from envkit.errors import LockedSpecError, SpecError
-from envkit.specs.shapes import ShapeOp, as_size, describe_shape, index_op, sizes_from_args
+from envkit.errors import SpecError
+from envkit.specs.locking import Lockable
+from envkit.specs.shapes import ShapeOp, describe_shape, index_op, sizes_from_args
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +35,7 @@ class Violation(NamedTuple):
         return f"{name}: expected {self.expected}, found {self.found}"
 
 
-class TensorSpec(abc.ABC):
+class TensorSpec(Lockable):
     """Describes the values that one entry (or a tree of entries) may take.
 
     A spec describes, validates (:meth:`is_in`, :meth:`violations`), makes conforming values (:meth:`rand`,
@@ -45,10 +46,6 @@ class TensorSpec(abc.ABC):
 
     # Trailing dimensions that belong to a single element and so cannot be indexed, merged or moved.
     _event_dims: ClassVar[int] = 0
-
-    _locked: bool
-    _holders: int  # locked parents
-    _holds: bool  # whether this spec keeps its children locked
 
     @property
     @abc.abstractmethod
@@ -198,69 +195,9 @@ class TensorSpec(abc.ABC):
     def _merged(self, specs: Sequence[Self], dim: int) -> Self:
         """Stack ``specs``, of which ``self`` is the first and which are not all equal, along ``dim``."""
 
-    @abc.abstractmethod
-    def _children(self) -> Iterable[TensorSpec]:
-        """Return the specs that this one consists of."""
-
     def cpu(self) -> Self:
         """Return the spec on the CPU."""
         return self.to("cpu")
-
-    # ------------------------------------------------------------------ locking
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether the spec refuses to change."""
-        return self._locked or self._holders > 0
-
-    @property
-    def locked(self) -> bool:
-        """Return :attr:`is_locked`."""
-        return self.is_locked
-
-    def lock_(self, recurse: bool = True) -> Self:
-        """Refuse all further changes, of the children too unless ``recurse`` is False."""
-        if recurse and not self._holds:
-            self._hold_children()
-        self._locked = True
-        return self
-
-    def unlock_(self) -> Self:
-        """Allow changes again.
-
-        Raises:
-            LockedSpecError: if a locked parent holds this spec; unlock the root, or :meth:`clone`.
-        """
-        if self._holders:
-            raise LockedSpecError(
-                f"cannot unlock a {type(self).__name__} that belongs to a locked Composite: unlock the root "
-                "Composite, or change a clone()"
-            )
-        if self._locked:
-            self._locked = False
-            self._release_children()
-        return self
-
-    def _hold_children(self) -> None:
-        self._holds = True
-        for child in self._children():
-            child._acquire()
-
-    def _release_children(self) -> None:
-        if self._holds:
-            self._holds = False
-            for child in self._children():
-                child._release()
-
-    def _acquire(self) -> None:
-        if not self.is_locked:
-            self._hold_children()
-        self._holders += 1
-
-    def _release(self) -> None:
-        self._holders -= 1
-        if not self.is_locked:
-            self._release_children()
 
     # ------------------------------------------------------------------ shape
 
@@ -300,7 +237,9 @@ class TensorSpec(abc.ABC):
         """Rearrange to ``shape``; one size may be -1."""
         n = self._leading()
         lead = self._without_event(sizes_from_args(shape), "reshape")
-        return self._reshaped(lambda t: t.reshape((*lead, *t.shape[n:])), f"reshape to {describe_shape(lead)}")
+        return self._reshaped(
+            lambda t: t.reshape((*lead, *t.shape[n:])), f"reshape to {describe_shape(lead)}"
+        )
 
     def view(self, *shape: Any) -> Self:
         """Return :meth:`reshape`."""
@@ -396,8 +335,3 @@ def as_device(device: torch.device | str | int | None) -> torch.device:
     if device.type == "cuda" and device.index is None and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def full_size(shape: int | Sequence[int], sizes: torch.Size) -> torch.Size:
-    """Return ``(*shape, *sizes)``; cheap for the usual empty ``shape``."""
-    return as_size(shape) + sizes if shape != () else sizes

@@ -11,16 +11,15 @@ import torch
 from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase, is_tensor_collection, unravel_key
 
 from envkit.errors import LockedSpecError, SpecError
-from envkit.specs.base import TensorSpec, Violation, as_device, full_size
+from envkit.specs.base import TensorSpec, Violation, as_device
+from envkit.specs.keys import EntryError, Key, below, is_key, named_call, split_key
 from envkit.specs.nontensor import NonTensor
-from envkit.specs.shapes import ShapeOp, as_size, describe_shape, probe, settle
+from envkit.specs.shapes import ShapeOp, as_size, describe_shape, full_size, probe, settle
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Composite"]
-
-Key = str | tuple[str, ...]
 
 _MISSING = object()
 _MAX_ENUMERATION = 10_000_000
@@ -161,14 +160,18 @@ class Composite(TensorSpec):
         Raises:
             KeyError: if there is none and no ``default``; the message names the entries there are.
         """
-        found: Any = self
-        for name in _names(key):
-            found = found._specs.get(name, _MISSING) if isinstance(found, Composite) else _MISSING
+        found = self._find(split_key(key))
         if found is not _MISSING:
             return found
         if default is not _MISSING:
             return default
         raise KeyError(self._unknown_key(key))
+
+    def _find(self, names: tuple[str, ...]) -> Any:
+        found: Any = self
+        for name in names:
+            found = found._specs.get(name, _MISSING) if isinstance(found, Composite) else _MISSING
+        return found
 
     def set(self, key: Any, value: Any) -> Self:
         """Set the entry ``key``; missing Composites on the way are made.
@@ -177,7 +180,7 @@ class Composite(TensorSpec):
             LockedSpecError: if the spec is locked.
             SpecError: if the shape or device of ``value`` does not fit; the message names ``key``.
         """
-        names = _names(key)
+        names = split_key(key)
         self._set(names, value, key)
         return self
 
@@ -191,7 +194,7 @@ class Composite(TensorSpec):
         if rest:
             value = {tuple(rest): value}
         if isinstance(value, Mapping):
-            value = _named_call(name, Composite, value, shape=self._shape, device=self._device)
+            value = named_call(name, Composite, value, shape=self._shape, device=self._device)
         if value is not None and not isinstance(value, TensorSpec):
             raise EntryError(key, f"expected a spec, a mapping or None, found {type(value).__name__}")
         if value is not None and self._device is not None and value.device != self._device:
@@ -215,7 +218,7 @@ class Composite(TensorSpec):
 
     def __delitem__(self, key: Any) -> None:
         self.get(key)
-        *parents, name = _names(key)
+        *parents, name = split_key(key)
         owner = self.get(tuple(parents)) if parents else self
         owner._refuse_if_locked(f"key {key!r}")
         del owner._specs[name]
@@ -225,12 +228,12 @@ class Composite(TensorSpec):
 
     def __getitem__(self, index: Any) -> Any:
         """Return an entry for a name or a tuple of names, and a part of the spec for any other index."""
-        if _is_key(index):
+        if is_key(index):
             return self.get(index)
         return super().__getitem__(index)
 
     def __contains__(self, key: object) -> bool:
-        return _is_key(key) and self.get(key, _MISSING) is not _MISSING
+        return is_key(key) and self._find(split_key(key)) is not _MISSING
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._specs)
@@ -246,7 +249,7 @@ class Composite(TensorSpec):
                 flat[name] = spec
             if nested and include_nested:
                 for key, inner in spec._flat(True, leaves_only).items():
-                    flat[(name, *_names(key))] = inner
+                    flat[(name, *split_key(key))] = inner
         return flat
 
     def keys(self, include_nested: bool = False, leaves_only: bool = False) -> KeysView[Any]:
@@ -268,7 +271,7 @@ class Composite(TensorSpec):
         ['a', 'c', ('b', 'x')]
         """
         flat = self._flat(True, True)
-        return sorted(flat.items(), key=lambda item: (len(_names(item[0])), _names(item[0])))
+        return sorted(flat.items(), key=lambda item: (len(split_key(item[0])), split_key(item[0])))
 
     def update(self, other: Mapping[Any, Any] | Composite) -> Self:
         """Set all entries of ``other``, merging nested Composites.
@@ -390,7 +393,7 @@ class Composite(TensorSpec):
             if entry is None:
                 found.append(Violation(name, self._describe_entry(name), "a missing key"))
             else:
-                found += [Violation(_below(name, v.key), v.expected, v.found) for v in spec.violations(entry)]
+                found += [Violation(below(name, v.key), v.expected, v.found) for v in spec.violations(entry)]
         return found
 
     def _parts(self, value: Any) -> list[Any] | None:
@@ -422,7 +425,7 @@ class Composite(TensorSpec):
         projected = value.copy() if is_tensor_collection(value) else dict(value)
         for name, spec in self._specs.items():
             if spec is not None:
-                projected[name] = _named_call(name, spec.project, self._entry(value, name))
+                projected[name] = named_call(name, spec.project, self._entry(value, name))
         return projected
 
     def encode(self, value: Any) -> TensorDict:
@@ -444,7 +447,7 @@ class Composite(TensorSpec):
         encoded = {}
         for name, spec in self._specs.items():
             if spec is not None:
-                encoded[name] = _named_call(name, spec.encode, self._entry(value, name))
+                encoded[name] = named_call(name, spec.encode, self._entry(value, name))
             elif name in value:
                 encoded[name] = value[name]
         return self._tensordict((), encoded)
@@ -452,7 +455,7 @@ class Composite(TensorSpec):
     def to_numpy(self, value: Any) -> Any:
         """Turn a TensorDict or mapping into a dictionary (for a tuple Composite a tuple) of numpy values."""
         arrays = {
-            name: _named_call(name, spec.to_numpy, self._entry(value, name))
+            name: named_call(name, spec.to_numpy, self._entry(value, name))
             for name, spec in self._specs.items()
             if spec is not None
         }
@@ -475,7 +478,7 @@ class Composite(TensorSpec):
             SpecError: if an entry has none.
         """
         specs = [(name, spec) for name, spec in self._specs.items() if spec is not None]
-        return math.prod(_named_call(name, spec.cardinality) for name, spec in specs)
+        return math.prod(named_call(name, spec.cardinality) for name, spec in specs)
 
     def enumerate(self) -> TensorDict:
         """Return all members, stacked along a leading dimension, the last entry varying fastest.
@@ -556,7 +559,7 @@ class Composite(TensorSpec):
                     raise EntryError(name, "expected specs in all Composites, found None in some")
                 stacked[name] = None
             else:
-                stacked[name] = _named_call(name, torch.stack, entries, dim)
+                stacked[name] = named_call(name, torch.stack, entries, dim)
         return self._with(stacked, _shape=torch.Size((*self._shape[:dim], len(specs), *self._shape[dim:])))
 
     def __eq__(self, other: object) -> bool:
@@ -584,49 +587,6 @@ class Composite(TensorSpec):
         return f"Composite(\n{body}    {', '.join(tail)})"
 
 
-def _is_key(index: Any) -> bool:
-    return isinstance(index, str) or (
-        isinstance(index, tuple) and bool(index) and all(_is_key(i) for i in index)
-    )
-
-
-def _names(key: Any) -> tuple[str, ...]:
-    if isinstance(key, str):
-        return (key,)
-    if not _is_key(key):
-        raise SpecError(f"key {key!r}: expected a name or a tuple of names, found {type(key).__name__}")
-    flat = unravel_key(key)
-    return (flat,) if isinstance(flat, str) else flat
-
-
-def _below(name: str, key: Key | tuple[()]) -> Key:
-    """Return ``key`` seen from one level up."""
-    if key == ():
-        return name
-    return (name, key) if isinstance(key, str) else (name, *key)
-
-
-class EntryError(SpecError):
-    """A SpecError that knows which entry it is about, so that each level can complete the name."""
-
-    def __init__(self, key: Key, reason: str) -> None:
-        super().__init__(key, reason)
-
-    def __str__(self) -> str:
-        key, reason = self.args
-        return f"{key!r}: {reason}"
-
-
-def _named_call(name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call ``function``, naming the entry if it raises a SpecError."""
-    try:
-        return function(*args, **kwargs)
-    except EntryError as error:
-        raise EntryError(_below(name, error.args[0]), error.args[1]) from error
-    except SpecError as error:
-        raise EntryError(name, str(error)) from error
-
-
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, (TensorDictBase, Mapping))
 
@@ -636,7 +596,7 @@ def _fitted(spec: Any, key: Key, shape: torch.Size) -> Any:
     if spec is None or spec.shape[: len(shape)] == shape:
         return spec
     if isinstance(spec, Composite):
-        names = _names(key)
+        names = split_key(key)
         specs = {name: _fitted(inner, (*names, name), shape) for name, inner in spec._specs.items()}
         return spec._with(specs, _shape=shape)
     if isinstance(spec, NonTensor):

@@ -12,10 +12,10 @@ from torch import Tensor
 from envkit.errors import SpecError
 from envkit.specs.boxes import ContinuousBox
 from envkit.specs.convert import as_tensor, cast_exact, describe_dtype
-from envkit.specs.leaf import TensorLeaf
 from envkit.specs.numeric import is_integral, limits, narrow, to_integers, wide_dtype, widen
 from envkit.specs.sampling import between, normal, random_bits, uniform_integers
 from envkit.specs.shapes import as_size, compact, describe_shape, known_index
+from envkit.specs.tensor_leaf import TensorLeaf
 
 __all__ = ["Bounded", "Unbounded"]
 
@@ -83,15 +83,16 @@ class Bounded(TensorLeaf):
             bound = _exact_bound(value, self._dtype).to(self._device)
         except SpecError as error:
             raise SpecError(f"{name}: {error}") from error
-        # Equal bounds are stored once, and a copy is stored: the caller may write to its own tensor later.
-        bound = _common(bound) if bound.numel() > 1 else bound
+        sizes = [1 if d < 0 else d for d in self._shape]
         try:
-            return bound.clone().expand([1 if d < 0 else d for d in self._shape])
+            stored = compact(bound.expand(sizes))
         except RuntimeError as error:
             raise SpecError(
                 f"{name}: expected a shape that broadcasts to {describe_shape(self._shape)}, "
                 f"found {describe_shape(value.shape)}"
             ) from error
+        # Equal bounds are stored once, and a copy is stored: the caller may write to its own tensor later.
+        return (_common(stored) if stored.numel() > 1 else stored).clone().expand(sizes)
 
     def _derive(self) -> None:
         super()._derive()

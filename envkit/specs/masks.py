@@ -11,8 +11,8 @@ from torch import Tensor
 
 from envkit.errors import LockedSpecError, SpecError
 from envkit.specs.convert import as_tensor
-from envkit.specs.leaf import TensorLeaf
 from envkit.specs.shapes import describe_shape
+from envkit.specs.tensor_leaf import TensorLeaf
 
 if TYPE_CHECKING:
     from typing_extensions import Self

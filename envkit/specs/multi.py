@@ -12,11 +12,11 @@ from envkit.errors import SpecError
 from envkit.specs.boxes import BinaryBox, BoxList
 from envkit.specs.convert import as_tensor, cast_exact, fit_shape, to_array
 from envkit.specs.discrete import fits
-from envkit.specs.leaf import TensorLeaf
 from envkit.specs.masks import MaskedLeaf, allowed_only, nearest_allowed, sample_allowed
 from envkit.specs.numeric import to_integers
 from envkit.specs.onehot import OneHotLeaf
 from envkit.specs.shapes import as_size, describe_shape, known_index
+from envkit.specs.tensor_leaf import TensorLeaf
 
 __all__ = ["Binary", "MultiCategorical", "MultiOneHot"]
 

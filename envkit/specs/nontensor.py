@@ -10,10 +10,10 @@ from tensordict import NonTensorData, NonTensorStack, is_non_tensor
 from torch import Tensor
 
 from envkit.errors import SpecError
-from envkit.specs.base import Violation, full_size
+from envkit.specs.base import Violation
 from envkit.specs.boxes import TextBox
 from envkit.specs.leaf import Leaf
-from envkit.specs.shapes import as_size, describe_shape, matches
+from envkit.specs.shapes import as_size, describe_shape, full_size, matches
 
 __all__ = ["NonTensor"]
 

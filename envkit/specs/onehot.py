@@ -10,9 +10,9 @@ from torch import Tensor
 
 from envkit.errors import LockedSpecError
 from envkit.specs.convert import as_tensor
-from envkit.specs.leaf import TensorLeaf
 from envkit.specs.masks import MaskedLeaf
 from envkit.specs.numeric import widen
+from envkit.specs.tensor_leaf import TensorLeaf
 
 __all__ = ["OneHotLeaf"]
 

@@ -26,6 +26,7 @@ __all__ = [
     "as_size",
     "compact",
     "describe_shape",
+    "full_size",
     "index_op",
     "known_index",
     "matches",
@@ -60,6 +61,11 @@ def sizes_from_args(sizes: Sequence[Any]) -> torch.Size:
     if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer)):
         return as_size(sizes[0])
     return as_size(sizes)
+
+
+def full_size(shape: int | Sequence[int], sizes: torch.Size) -> torch.Size:
+    """Return ``(*shape, *sizes)``; cheap for the usual empty ``shape``."""
+    return as_size(shape) + sizes if shape != () else sizes
 
 
 def describe_shape(shape: Iterable[int]) -> str:
