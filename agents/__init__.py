@@ -3,10 +3,90 @@
 Everything public is here: ``from agents import PPO, ClipPPOLoss, GAE, ReplayBuffer``.
 """
 
-from agents.algorithms import *  # noqa: F403
-from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.algorithms import PPO, BaseAgent, PPOConfig
+from agents.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from agents.evaluation import Evaluation, evaluate
-from agents.nn import *  # noqa: F403
-from agents.objectives import *  # noqa: F403
-from agents.replay import *  # noqa: F403
-from agents.returns import *  # noqa: F403
+from agents.legacy import NormalParamWrapper
+from agents.nn import (
+    MLP,
+    Actor,
+    Categorical,
+    IndependentNormal,
+    InteractionType,
+    LeanDistribution,
+    NormalParamExtractor,
+    ProbabilisticActor,
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TanhNormal,
+    TensorDictModule,
+    TensorDictModuleBase,
+    TensorDictSequential,
+    ValueOperator,
+    set_interaction_type,
+    take_sample,
+)
+from agents.objectives import (
+    ClipPPOLoss,
+    approximate_kl,
+    clip_fraction,
+    clipped_surrogate,
+    effective_sample_size,
+    value_loss,
+)
+from agents.replay import (
+    LazyTensorStorage,
+    ListStorage,
+    RandomSampler,
+    ReplayBuffer,
+    Sampler,
+    SamplerWithoutReplacement,
+    Storage,
+)
+from agents.returns import GAE, gae, standardize
+
+__all__ = [
+    "GAE",
+    "MLP",
+    "PPO",
+    "Actor",
+    "BaseAgent",
+    "Categorical",
+    "ClipPPOLoss",
+    "Evaluation",
+    "IndependentNormal",
+    "InteractionType",
+    "LazyTensorStorage",
+    "LeanDistribution",
+    "ListStorage",
+    "NormalParamExtractor",
+    "NormalParamWrapper",
+    "PPOConfig",
+    "ProbabilisticActor",
+    "ProbabilisticTensorDictModule",
+    "ProbabilisticTensorDictSequential",
+    "RandomSampler",
+    "ReplayBuffer",
+    "Sampler",
+    "SamplerWithoutReplacement",
+    "Storage",
+    "TanhNormal",
+    "TensorDictModule",
+    "TensorDictModuleBase",
+    "TensorDictSequential",
+    "ValueOperator",
+    "approximate_kl",
+    "clip_fraction",
+    "clipped_surrogate",
+    "effective_sample_size",
+    "evaluate",
+    "gae",
+    "load_checkpoint",
+    "optimizer_tensors",
+    "restore_optimizer",
+    "save_checkpoint",
+    "set_interaction_type",
+    "standardize",
+    "take_sample",
+    "value_loss",
+]

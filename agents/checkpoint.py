@@ -68,7 +68,9 @@ def load_checkpoint(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tenso
     except (safetensors.SafetensorError, json.JSONDecodeError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged, or no checkpoint: {error}") from error
     if header.get("kind") != kind or not isinstance(data, dict):
-        raise CheckpointError(f"{path}: expected a checkpoint of {kind}, found one of {header.get('kind', 'something else')}")
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of {kind}, found one of {header.get('kind', 'something else')}"
+        )
     if header.get("format") != str(FORMAT):
         raise CheckpointError(f"{path}: expected checkpoint format {FORMAT}, found {header.get('format')}")
     return tensors, data

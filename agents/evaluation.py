@@ -41,7 +41,9 @@ class Evaluation:
         return max(self.returns)
 
 
-def evaluate(env: EnvBase, policy: Any, seeds: Iterable[int] = range(10_000, 10_100), *, max_steps: int = 100_000) -> Evaluation:
+def evaluate(
+    env: EnvBase, policy: Any, seeds: Iterable[int] = range(10_000, 10_100), *, max_steps: int = 100_000
+) -> Evaluation:
     """Runs one episode from each start seed with the deterministic form of a policy.
 
     Args:

@@ -22,8 +22,8 @@ Metrics = dict[str, float]
 class BaseAgent(ABC):
     """An env, networks, and a way of learning.
 
-    A subclass sets ``env`` and ``policy`` and defines :meth:`step`, one iteration of collecting and learning. It keeps the
-    counts ``iterations``, ``steps`` (env steps, summed over the envs of a batch) and ``episodes``.
+    A subclass sets ``env`` and ``policy`` and defines :meth:`step`, one iteration of collecting and learning. It
+    keeps the counts ``iterations``, ``steps`` (env steps, summed over the envs of a batch) and ``episodes``.
     """
 
     env: EnvBase
@@ -59,8 +59,8 @@ class BaseAgent(ABC):
         Args:
             max_iters: limit on iterations.
             max_episodes: limit on finished episodes.
-            max_steps: limit on env steps, summed over the envs of a batch. Training stops before an iteration would pass it, so that
-                a budget is never overdrawn.
+            max_steps: limit on env steps, summed over the envs of a batch. Training stops before an iteration
+                would pass it, so that a budget is never overdrawn.
             log_freq: number of iterations between calls of ``callback``.
             eval_env: env without batch to evaluate the policy in.
             eval_freq: number of iterations between evaluations of 20 episodes; never by default.
@@ -100,7 +100,9 @@ class BaseAgent(ABC):
         """One episode from each start seed with the deterministic policy; see :func:`~agents.evaluation.evaluate`."""
         return evaluate(env, self.policy, seeds)
 
-    def select_action(self, state: TensorDictBase | Tensor | Any, step: int = 0, *, deterministic: bool = False) -> Tensor:
+    def select_action(
+        self, state: TensorDictBase | Tensor | Any, step: int = 0, *, deterministic: bool = False
+    ) -> Tensor:
         """The action for an observation: a TensorDict, or the value of the only observation entry.
 
         Args:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from tensordict import TensorDictBase
-from tensordict.nn import TensorDictModule, TensorDictSequential
+from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
 from agents.algorithms.base import BaseAgent, Metrics
@@ -81,15 +81,16 @@ class PPOConfig:
 class PPO(BaseAgent):
     """An agent that learns by proximal policy optimisation, with discrete or continuous actions.
 
-    Discrete actions come from a :class:`~agents.nn.Categorical`. Continuous ones come from a normal distribution whose standard deviation does
-    not depend on the state; the sample (``"raw_action"``) is clipped to the action's bounds on its way to the env.
+    Discrete actions come from a :class:`~agents.nn.Categorical`. Continuous ones come from a normal distribution
+    whose standard deviation does not depend on the state; the sample (``"raw_action"``) is clipped to the action's
+    bounds on its way to the env.
 
     Args:
         env: where it learns; an env with a batch is stepped as one. Its observations are vectors.
         config: the hyper-parameters.
         seed: seeds the env, the networks and the sampling; None leaves them as they are.
-        actor: a network from the observations, in the order of ``env.observation_keys``, to logits, or to mean and standard deviation; by default
-            a multi-layer perceptron.
+        actor: a network from the observations, in the order of ``env.observation_keys``, to logits, or to mean and
+            standard deviation; by default a multi-layer perceptron.
         critic: a network from the observations to a value of shape ``[*batch, 1]``.
 
     Raises:
@@ -153,7 +154,7 @@ class PPO(BaseAgent):
         """Whether actions are indices."""
         return isinstance(self._action, CategoricalSpec)
 
-    def _policy(self) -> TensorDictModule | TensorDictSequential:
+    def _policy(self) -> TensorDictModuleBase:
         """The actor as a module on TensorDicts: what collects, is evaluated and is handed to rollouts."""
         key = self.env.action_key
         if self.discrete:
@@ -192,7 +193,9 @@ class PPO(BaseAgent):
         self.steps += self.steps_per_iteration
         shape = (self._count, self.config.steps_per_env)
         following = batch["next"]
-        self.statistics.update(following[self.env.reward_key].reshape(shape), following[self.env.done_key].reshape(shape))
+        self.statistics.update(
+            following[self.env.reward_key].reshape(shape), following[self.env.done_key].reshape(shape)
+        )
         self.episodes = self.statistics.finished
         return {
             "iteration": float(self.iterations),
@@ -256,9 +259,16 @@ class PPO(BaseAgent):
             log_prob = distribution.log_prob(data["action"].index_select(0, rows))
             entropy = distribution.entropy().mean()
             objective = clipped_surrogate(log_prob, old_log_prob, advantage, clip_epsilon).mean()
-            critic = 0.5 * value_loss(
-                self.critic(*observations).flatten(), target, "l2", old_value, clip_epsilon if config.clip_value else None
-            ).mean()
+            critic = (
+                0.5
+                * value_loss(
+                    self.critic(*observations).flatten(),
+                    target,
+                    "l2",
+                    old_value,
+                    clip_epsilon if config.clip_value else None,
+                ).mean()
+            )
             loss = objective - config.entropy_coef * entropy + config.critic_coef * critic
 
             self.optimizer.zero_grad()
@@ -267,7 +277,9 @@ class PPO(BaseAgent):
             self.optimizer.step()
 
             log_ratio = log_prob.detach() - old_log_prob
-            record.append(torch.stack([objective.detach(), critic.detach(), entropy.detach(), *_drift(log_ratio, clip_epsilon)]))
+            record.append(
+                torch.stack([objective.detach(), critic.detach(), entropy.detach(), *_drift(log_ratio, clip_epsilon)])
+            )
         names = ("loss_objective", "loss_critic", "entropy", "kl_approx", "clip_fraction")
         return dict(zip(names, torch.stack(record).mean(0).tolist(), strict=True))
 
@@ -289,7 +301,9 @@ class PPO(BaseAgent):
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         tensors["random_state"] = torch.get_rng_state()
         counts = {name: getattr(self, name) for name in ("iterations", "steps", "episodes")}
-        save_checkpoint(path, "PPO", tensors, {"config": asdict(self.config), "counts": counts, "spaces": self._spaces()})
+        save_checkpoint(
+            path, "PPO", tensors, {"config": asdict(self.config), "counts": counts, "spaces": self._spaces()}
+        )
 
     @classmethod
     def load(
@@ -390,7 +404,8 @@ def _observation_widths(env: EnvBase) -> list[int]:
         one = leaf.shape[env.batch_dims :]
         if leaf.dtype != torch.float32 or len(one) != 1:
             raise SpecError(
-                f"PPO: expected {key!r} to be a float32 vector, found {leaf.dtype} of shape {list(one)}; transform it, or pass actor and critic"
+                f"PPO: expected {key!r} to be a float32 vector, found {leaf.dtype} of shape {list(one)}; "
+                f"transform it, or pass actor and critic"
             )
         widths.append(one[0])
     return widths

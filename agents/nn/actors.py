@@ -192,9 +192,7 @@ class ProbabilisticActor(TensorDictModuleBase):
         if isinstance(error, TypeError):
             accepted = getattr(self.distribution_class, "__name__", repr(self.distribution_class))
             given = [*arguments, *self.distribution_kwargs]
-            return PolicyError(
-                f"ProbabilisticActor: {accepted} does not accept the arguments {given}: {error}"
-            )
+            return PolicyError(f"ProbabilisticActor: {accepted} does not accept the arguments {given}: {error}")
         return error
 
 

@@ -124,9 +124,7 @@ class MLP(nn.Sequential):
 
 
 def _has_hooks(layer: nn.Module) -> bool:
-    return bool(
-        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-    )
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
 def _hidden_widths(depth: int | None, num_cells: int | Sequence[int] | None) -> list[int]:

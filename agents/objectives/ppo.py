@@ -31,9 +31,7 @@ DISTANCES = {
 }
 
 
-def clipped_surrogate(
-    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_epsilon: float
-) -> Tensor:
+def clipped_surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_epsilon: float) -> Tensor:
     """Return the negated clipped surrogate of Schulman et al. 2017 (https://arxiv.org/abs/1707.06347, eq. 7).
 
     ``-min(ratio * advantage, clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon) * advantage)`` per sample, where
@@ -225,8 +223,7 @@ class ClipPPOLoss(nn.Module):
         super().__init__()
         if loss_critic_type not in DISTANCES:
             raise ValueError(
-                f"ClipPPOLoss: expected loss_critic_type to be one of {sorted(DISTANCES)}, "
-                f"found {loss_critic_type!r}"
+                f"ClipPPOLoss: expected loss_critic_type to be one of {sorted(DISTANCES)}, found {loss_critic_type!r}"
             )
         self.actor_network = _one_of(actor_network=actor_network, actor=actor)
         self.critic_network: TensorDictModuleBase = _one_of(critic_network=critic_network, critic=critic)
@@ -361,8 +358,7 @@ def _check_shapes(owner: str, **tensors: Tensor) -> None:
     for name, tensor in others:
         if tensor.shape != reference.shape:
             raise ValueError(
-                f"{owner}: expected {name} of the shape of {first}, {list(reference.shape)}, "
-                f"found {list(tensor.shape)}"
+                f"{owner}: expected {name} of the shape of {first}, {list(reference.shape)}, found {list(tensor.shape)}"
             )
 
 

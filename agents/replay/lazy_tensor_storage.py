@@ -61,9 +61,7 @@ class LazyTensorStorage(Storage):
             ValueError: if there is no batch dimension.
         """
         if not items.ndim:
-            raise ValueError(
-                "LazyTensorStorage.extend: expected a batch dimension, found batch_size []; use add"
-            )
+            raise ValueError("LazyTensorStorage.extend: expected a batch dimension, found batch_size []; use add")
         total = items.batch_size[0]
         kept = min(total, self.max_size)
         # Items that later ones of the same call would overwrite are skipped, but take their turn.
@@ -183,14 +181,10 @@ class _Node:
         where = f" under {_spelled(self.key)}" if self.key else ""
         expected = sorted(self.children)
         found = sorted(data.keys()) if isinstance(data, TensorDictBase) else type(data).__name__
-        return ValueError(
-            f"LazyTensorStorage: expected the keys {expected}{where}, as first written; found {found}"
-        )
+        return ValueError(f"LazyTensorStorage: expected the keys {expected}{where}, as first written; found {found}")
 
 
-def _allocate(
-    data: TensorDictBase, key: tuple[str, ...], max_size: int, leading: int, device: torch.device
-) -> _Node:
+def _allocate(data: TensorDictBase, key: tuple[str, ...], max_size: int, leading: int, device: torch.device) -> _Node:
     children: dict[str, _Node | _Column] = {}
     for name, value in data.items():
         if isinstance(value, TensorDictBase):

@@ -46,13 +46,10 @@ class SamplerWithoutReplacement(Sampler):
         """
         if self.drop_last and length < batch_size:
             raise ValueError(
-                f"SamplerWithoutReplacement: drop_last needs at least batch_size={batch_size} items, "
-                f"found {length}"
+                f"SamplerWithoutReplacement: drop_last needs at least batch_size={batch_size} items, found {length}"
             )
         if self._order is None or len(self._order) != length:
-            self._order = (
-                torch.randperm(length, generator=generator) if self.shuffle else torch.arange(length)
-            )
+            self._order = torch.randperm(length, generator=generator) if self.shuffle else torch.arange(length)
             self._position = 0
         chosen = self._order[self._position : self._position + batch_size]
         self._position += batch_size

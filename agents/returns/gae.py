@@ -35,8 +35,7 @@ def gae(
         target_t    = advantage_t + value_t
 
     A terminated step has no future; a truncated one (done but not terminated) has, so its next value counts,
-    but the recursion never crosses the end of an episode. Past the last step the advantage is 0. No gradient
-    flows through the result.
+    but the recursion never crosses the end of an episode. Past the last step the advantage is 0.
 
     Args:
         reward: rewards ``r_t``, floating point, shape ``[*batch, T, 1]``: time is the last dimension but one.
@@ -48,7 +47,7 @@ def gae(
         lmbda: weight of longer returns, from 0 (one step) to 1 (Monte Carlo).
 
     Returns:
-        Advantage and value target, of the shape of ``reward``.
+        Advantage and value target, of the shape of ``reward``, without gradient.
 
     Raises:
         ValueError: if the shapes differ or are not ``[*batch, T, 1]``, or a flag is not bool.
@@ -68,10 +67,10 @@ def gae(
         reward, value, next_value = reward.to(dtype), value.to(dtype), next_value.to(dtype)
     tensors = [tensor.detach() for tensor in (reward, value, next_value, done, terminated)]
     if reward.device.type == "cpu" and dtype in NUMPY_DTYPES:
-        arrays = (np.ascontiguousarray(tensor.numpy()[..., 0]) for tensor in tensors)
+        arrays = (tensor.numpy()[..., 0] for tensor in tensors)
         advantage, target = map(torch.from_numpy, _gae(np, gamma, gamma * lmbda, *arrays))
     else:
-        columns = (tensor[..., 0].contiguous() for tensor in tensors)
+        columns = (tensor[..., 0] for tensor in tensors)
         advantage, target = _gae(torch, gamma, gamma * lmbda, *columns)
     return advantage.unsqueeze(-1), target.unsqueeze(-1)
 
@@ -89,46 +88,51 @@ def _gae(
     delta -= value
     carry = xp.full_like(delta, decay)
     carry[done] = 0.0
+    if math.prod(delta.shape):
+        time_first = xp.moveaxis(delta, -1, 0)
+        # No copy if the memory is laid out by time, as that of a collector is.
+        sums = _contiguous(xp, time_first)
+        carries = _contiguous(xp, xp.moveaxis(carry, -1, 0))
+        _sum_discounted(xp, sums.reshape(len(sums), -1), carries.reshape(len(sums), -1))
+        if sums is not time_first:
+            time_first[:] = sums
     # Both results reuse memory: fresh pages cost more than the arithmetic on them.
-    advantage = _discounted_sum(xp, delta, carry)
-    return advantage, xp.add(advantage, value, out=carry)
+    return delta, xp.add(delta, value, out=carry)
 
 
-def _discounted_sum(xp: Any, delta: Any, carry: Any) -> Any:
-    """Turn ``delta`` into the solution of ``x_t = delta_t + carry_t * x_{t+1}``, ``x_T = 0``, and return it.
+def _sum_discounted(xp: Any, delta: Any, carry: Any) -> None:
+    """Turn ``delta`` into the solution of ``x_t = delta_t + carry_t * x_{t+1}``, ``x_T = 0``; ``[T, rows]``.
 
-    Time, the last dimension, is cut into ``C`` chunks of ``L`` steps. All chunks are solved side by side as
-    if nothing followed them, and ``carry`` becomes the weight by which a step sees what does. Then the first
-    steps of the chunks are put right, last chunk first, and from them all other steps. That is about
-    ``3 L + 2 C`` operations on long rows, where the plain recursion has ``2 L C`` on short ones.
+    Short rows would leave the processor idle, so time is cut into ``C`` chunks of ``L`` steps. All chunks are
+    solved side by side as if nothing followed them, and ``carry`` becomes the weight by which a step sees
+    what does. Then the first steps of the chunks are put right, last chunk first, and from them all others.
+    That is about ``3 L + 2 C`` operations on long rows, where the recursion has ``2 L C`` on short ones.
     """
-    steps = delta.shape[-1]
-    rows = math.prod(delta.shape[:-1])
-    if not rows * steps:
-        return delta
-    length = _chunk_length(steps) if rows < WIDE_ROW else steps
-    chunks = steps // length
-    # Time within the chunk comes first, so that the rows of the loop are contiguous.
-    local = _transposed(xp, delta.reshape(rows * chunks, length))
-    weight = _transposed(xp, carry.reshape(rows * chunks, length))
-    values, weights = list(local), list(weight)
-    for step in range(length - 2, -1, -1):
-        values[step] += weights[step] * values[step + 1]
-        if chunks > 1:
-            weights[step] *= weights[step + 1]
-    if chunks > 1:
-        by_chunk = (length, rows, chunks)
-        in_chunks, seen = local.reshape(by_chunk), weight.reshape(by_chunk)
-        starts, start_weights = list(in_chunks[0].T), list(seen[0].T)
-        for chunk in range(chunks - 2, -1, -1):
-            starts[chunk] += start_weights[chunk] * starts[chunk + 1]
-        in_chunks[1:, :, :-1] += seen[1:, :, :-1] * in_chunks[0, :, 1:]
-    delta.reshape(rows * chunks, length).T[:] = local
-    return delta
+    steps, rows = delta.shape
+    if rows >= WIDE_ROW:
+        _recur(list(delta), list(carry))
+        return
+    length = _chunk_length(steps)
+    blocks = (steps // length, length, rows)
+    # [L, C, rows]: what an operation touches is contiguous.
+    local = _contiguous(xp, xp.swapaxes(delta.reshape(blocks), 0, 1))
+    weight = _contiguous(xp, xp.swapaxes(carry.reshape(blocks), 0, 1))
+    _recur(list(local), list(weight), accumulate=True)
+    _recur(list(local[0]), list(weight[0]))
+    local[1:, :-1] += weight[1:, :-1] * local[0, 1:]
+    delta.reshape(blocks)[:] = xp.swapaxes(local, 0, 1)
 
 
-def _transposed(xp: Any, matrix: Any) -> Any:
-    return matrix.T.copy() if xp is np else matrix.T.contiguous()
+def _recur(sums: list[Any], weights: list[Any], accumulate: bool = False) -> None:
+    """Add to each row, last to first, its weight times the next row; multiply up the weights if asked."""
+    for row in range(len(sums) - 2, -1, -1):
+        sums[row] += weights[row] * sums[row + 1]
+        if accumulate:
+            weights[row] *= weights[row + 1]
+
+
+def _contiguous(xp: Any, array: Any) -> Any:
+    return np.ascontiguousarray(array) if xp is np else array.contiguous()
 
 
 def _chunk_length(steps: int) -> int:
@@ -139,9 +143,7 @@ def _chunk_length(steps: int) -> int:
     return length
 
 
-def _check_inputs(
-    reward: Tensor, value: Tensor, next_value: Tensor, done: Tensor, terminated: Tensor
-) -> None:
+def _check_inputs(reward: Tensor, value: Tensor, next_value: Tensor, done: Tensor, terminated: Tensor) -> None:
     shape = reward.shape
     if len(shape) < 2 or shape[-1] != 1:
         raise ValueError(f"gae: expected a reward of shape [*batch, T, 1], found {list(shape)}")

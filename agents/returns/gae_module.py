@@ -87,7 +87,7 @@ class GAE(nn.Module):
         time = _time_dim(tensordict)
         after = tensordict["next"]
         if self.value_network is not None:
-            value, next_value = self._values(self.value_network, tensordict, after)
+            value, next_value = self._values(self.value_network, tensordict, after, time)
             tensordict.set(keys.value, value)
             after.set(keys.value, next_value)
         columns = (tensordict[keys.value], after[keys.value], after[keys.done], after[keys.terminated])
@@ -103,16 +103,21 @@ class GAE(nn.Module):
         return tensordict
 
     def _values(
-        self, network: TensorDictModuleBase, before: TensorDictBase, after: TensorDictBase
-    ) -> tuple[Tensor, Tensor]:
-        """Values of the observations before and after the steps, from one call of the network."""
-        steps = before.batch_size.numel()
+        self, network: TensorDictModuleBase, before: TensorDictBase, after: TensorDictBase, time: int
+    ) -> list[Tensor]:
+        """Values of the observations before and after the steps, from one call of the network.
+
+        Observations are joined time first: so they lie in the memory of a collector.
+        """
         entries = {
-            key: torch.cat([part[key].flatten(0, before.ndim - 1) for part in (before, after)])
+            key: torch.cat([part[key].movedim(time, 0).flatten(0, before.ndim - 1) for part in (before, after)])
             for key in network.in_keys
         }
+        steps = before.batch_size.numel()
         values = network(TensorDict(entries, [2 * steps]))[self.keys.value]
-        return tuple(half.view(*before.batch_size, *half.shape[1:]) for half in values.split(steps))
+        batch = list(before.batch_size)
+        batch.insert(0, batch.pop(time))
+        return [half.view(*batch, *half.shape[1:]).movedim(0, time) for half in values.split(steps)]
 
 
 def _time_dim(tensordict: TensorDictBase) -> int:

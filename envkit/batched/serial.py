@@ -59,14 +59,22 @@ class SerialEnv(RowEnv):
             specs = [getattr(env, name) for env in self._envs]
             for i, spec in enumerate(specs):
                 if spec != specs[0]:
-                    raise SpecError(f"SerialEnv: expected envs of equal specs, but {name} of env {i} differs from that of env 0:\n{spec}\n{specs[0]}")
+                    raise SpecError(
+                        f"SerialEnv: expected envs of equal specs, but {name} of env {i} differs from that of "
+                        f"env 0:\n{spec}\n{specs[0]}"
+                    )
             setattr(self, name, specs[0].expand(num_workers, *specs[0].shape))
+
+    @property
+    def keeps_state(self) -> bool:
+        """See :attr:`~envkit.EnvBase.keeps_state`."""
+        return self._trusted and all(env.keeps_state for env in self._envs)
 
     def _native_rows(self, root: Slab, following: Slab) -> SerialRows:
         return SerialRows(self._envs, root, following)
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
-        """Seeds the first env with ``seed``, each other one with the seed its neighbour returned; returns the last one's."""
+        """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""
         following = seed
         for env in self._envs:
             following = env.set_seed(following, static_seed)
@@ -98,8 +106,13 @@ class SerialRows:
     """Envs bound to the slices of a batch's slabs."""
 
     def __init__(self, envs: list[EnvBase], root: Slab, following: Slab) -> None:
-        self._ports = [env._row_port(root.select(i), following.select(i)) for i, env in enumerate(envs)]
+        self._ports = [
+            env._row_port(root.select(i, env.plan.root_spec), following.select(i, env.plan.next_spec))
+            for i, env in enumerate(envs)
+        ]
         self._steps = [port.step for port in self._ports]
+        # The others are told their mask even if everything is reset: their `_reset` may look at it.
+        self._need_no_mask = np.array([env.keeps_state for env in envs])
 
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         """See :meth:`~envkit.core.rows.RowPort.reset`."""
@@ -109,7 +122,7 @@ class SerialRows:
             return
         count = len(self._ports)
         flat = np.concatenate([mask.cpu().numpy().reshape(count, -1) for mask in masks.values()], 1)
-        whole = flat.all(1)
+        whole = flat.all(1) & self._need_no_mask
         for i in np.flatnonzero(flat.any(1)).tolist():
             part = None if whole[i] else {key: mask[i] for key, mask in masks.items()}
             self._ports[i].reset(row, part, **kwargs)

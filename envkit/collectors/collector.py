@@ -19,8 +19,8 @@ __all__ = ["Collector"]
 class Collector:
     """An iterator over batches of steps of a policy in an env, which never stop at the end of an episode.
 
-    Each batch is a TensorDict of its own, of batch size ``(*env.batch_size, frames_per_batch // env.numel())``, whose last
-    dimension is named ``"time"``. ``("collector", "traj_ids")`` numbers the trajectories, across batches.
+    Each batch is a TensorDict of its own, of batch size ``(*env.batch_size, frames_per_batch // env.numel())``,
+    whose last dimension is named ``"time"``. ``("collector", "traj_ids")`` numbers the trajectories, across batches.
 
     Args:
         create_env_fn: an env, or a function that makes one.
@@ -67,11 +67,15 @@ class Collector:
             raise TypeError(f"create_env_fn: expected an env or a function that makes one, found {type(env).__name__}")
         count = env.numel()
         if frames_per_batch < 1 or frames_per_batch % count:
-            raise ValueError(f"frames_per_batch: expected a positive multiple of the {count} envs, found {frames_per_batch}")
+            raise ValueError(
+                f"frames_per_batch: expected a positive multiple of the {count} envs, found {frames_per_batch}"
+            )
         if total_frames != -1 and total_frames < 1:
             raise ValueError(f"total_frames: expected a positive number or -1, found {total_frames}")
         if split_trajs:
-            raise ValueError("split_trajs: expected False; batches are [*envs, time], with their trajectories numbered in traj_ids")
+            raise ValueError(
+                "split_trajs: expected False; batches are [*envs, time], with their trajectories numbered in traj_ids"
+            )
         env_device = env_device if env_device is not None else device
         if env_device is not None and env.device != torch.device(env_device):
             env = env.to(env_device)
@@ -81,7 +85,9 @@ class Collector:
         self.reset_at_each_iter, self.postproc, self.exploration_type = reset_at_each_iter, postproc, exploration_type
         self.frames = 0
         policy_device = policy_device if policy_device is not None else device
-        self._runner = Runner(env, policy, None if policy_device is None or policy_device == env_device else torch.device(policy_device))
+        self._runner = Runner(
+            env, policy, None if policy_device is None or policy_device == env_device else torch.device(policy_device)
+        )
         self._trajectories = TrajectoryCounter(count)
         self._steps = frames_per_batch // count
 

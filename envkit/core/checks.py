@@ -28,13 +28,15 @@ class Finding(NamedTuple):
     fix: str
 
 
-def check_env_specs(env: EnvBase, *, steps: int = 50, seed: int | None = None, raise_error: bool = True) -> list[Finding]:
+def check_env_specs(
+    env: EnvBase, *, steps: int = 50, seed: int | None = None, raise_error: bool = True
+) -> list[Finding]:
     """Runs an env for a while with random actions and compares everything it returns with its specs.
 
     Every finding is reported, not only the first one. What the env's own ``_reset`` and ``_step`` return is looked at
     before anything is completed: missing, undeclared and misshapen entries, dtypes, bounds, NaN, rewards at reset,
-    done flags that contradict each other, and inputs that are changed. The env needs a reset afterwards. Torch's global random
-    stream is left as it was.
+    done flags that contradict each other, and inputs that are changed. The env needs a reset afterwards. Torch's
+    global random stream is left as it was.
 
     Args:
         env: the env.
@@ -78,7 +80,7 @@ class _Examiner:
 
     def add(self, where: str, key: NestedKey | str, expected: str, found: str, fix: str) -> None:
         """Notes a finding; the same thing at a later step is not repeated."""
-        name = key if isinstance(key, str) else ".".join(key)
+        name = ".".join(path_of(key))
         self.findings.setdefault((where, name, fix), Finding(where, name, expected, found, fix))
 
     def run(self, steps: int, seed: int | None) -> None:
@@ -111,7 +113,13 @@ class _Examiner:
         out = plan.complete_reset(out, self.env.batch_size)
         for group in plan.done_groups:
             if bool(out.get(group.done).any()) and not self.env.allow_done_after_reset:
-                self.add("_reset", group.done, "False", "True", "start undone, or construct the env with allow_done_after_reset=True")
+                self.add(
+                    "_reset",
+                    group.done,
+                    "False",
+                    "True",
+                    "start undone, or construct the env with allow_done_after_reset=True",
+                )
         self.env._runtime.started = True
         return out
 
@@ -140,11 +148,19 @@ class _Examiner:
                 ended = ended | out.get(group.truncated)
             if bool((ended & ~out.get(group.done)).any()):
                 self.add(
-                    "_step", group.done, "True where terminated or truncated is", "False", "leave done out: it is derived"
+                    "_step",
+                    group.done,
+                    "True where terminated or truncated is",
+                    "False",
+                    "leave done out: it is derived",
                 )
             elif group.truncated is not None and bool((out.get(group.done) & ~ended).any()):
                 self.add(
-                    "_step", group.done, "terminated or truncated where done", "neither", "say which of the two ended the episode"
+                    "_step",
+                    group.done,
+                    "terminated or truncated where done",
+                    "neither",
+                    "say which of the two ended the episode",
                 )
         return out
 
@@ -160,13 +176,13 @@ class _Examiner:
         for key, value in before.items(True, True):
             found = after.get(key, None)
             if isinstance(value, torch.Tensor) and not _same(value, found):
-                self.add("_step", key, "the input as it was", "a changed entry", "copy before changing anything in place")
+                self.add(
+                    "_step", key, "the input as it was", "a changed entry", "copy before changing anything in place"
+                )
         for key in set(after.keys(True, True)) - set(before.keys(True, True)):
             self.add("_step", key, "the input as it was", "an added entry", "write to the output, not to the input")
 
-    def examine(
-        self, plan: Plan, out: Any, method: str, spec: Composite, needed: list[NestedKey]
-    ) -> TensorDictBase:
+    def examine(self, plan: Plan, out: Any, method: str, spec: Composite, needed: list[NestedKey]) -> TensorDictBase:
         """Compares an output with its specs, entry by entry, and mends what can be mended to go on."""
         size = self.env.batch_size
         if isinstance(out, Mapping) and not isinstance(out, TensorDictBase):
@@ -179,7 +195,13 @@ class _Examiner:
                 out = out.copy()
                 out.batch_size = size
             except RuntimeError:
-                self.add(method, "", f"batch size {list(size)}", f"batch size {list(out.batch_size)}", "give the data the env's batch size")
+                self.add(
+                    method,
+                    "",
+                    f"batch size {list(size)}",
+                    f"batch size {list(out.batch_size)}",
+                    "give the data the env's batch size",
+                )
                 out = TensorDict(dict(out.items()), size) if not size else TensorDict({}, size)
         out = out.copy()
         for key in needed:
@@ -190,7 +212,13 @@ class _Examiner:
         known = {*needed, *plan.done_keys, *plan.reward_keys, *plan.reset_keys, *plan.state_keys}
         for key in out.keys(True, True):
             if key not in known and not any(path_of(key)[: len(path_of(k))] == path_of(k) for k in known):
-                self.add(method, key, "only declared entries", "an entry without a spec", "add it to observation_spec, or leave it out")
+                self.add(
+                    method,
+                    key,
+                    "only declared entries",
+                    "an entry without a spec",
+                    "add it to observation_spec, or leave it out",
+                )
         return out
 
     def examine_mapping(self, plan: Plan, out: Mapping, method: str, size: torch.Size) -> TensorDictBase:

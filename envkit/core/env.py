@@ -52,9 +52,10 @@ class EnvBase(nn.Module):
       a TensorDict of its own (or a plain mapping of numbers and arrays);
     - ``_set_seed(seed)`` seeds the simulator.
 
-    Leaf specs carry the env's batch size as their leading dimensions; where it is easier to write them for one env of the
-    batch, assign to ``action_spec_unbatched`` and its kin. When the outermost ``__init__`` returns, the specs are
-    locked and compiled into :attr:`plan`; assigning another spec compiles anew, editing one in place raises.
+    Leaf specs carry the env's batch size as their leading dimensions; where it is easier to write them for one env
+    of the batch, assign to ``action_spec_unbatched`` and its kin. When the outermost ``__init__`` returns, the
+    specs are locked and compiled into :attr:`plan`; assigning another spec compiles anew, editing one in place
+    raises.
 
     The output of the first reset and the first step is compared with the specs in full. After that, shapes, dtypes and
     missing keys are refused at every step; NaN is looked for once per rollout or collected batch.
@@ -346,7 +347,9 @@ class EnvBase(nn.Module):
         if size == self._batch_size:
             return
         if self._batch_size:
-            raise SpecError(f"batch_size: expected an env without batch dimensions to resize, found {list(self._batch_size)}")
+            raise SpecError(
+                f"batch_size: expected an env without batch dimensions to resize, found {list(self._batch_size)}"
+            )
         specs = {role: spec.expand(*size, *spec.shape) for role, spec in self._specs.items()}
         self._batch_size, self._specs, self._runtime.plan = size, specs, None
 
@@ -404,12 +407,13 @@ class EnvBase(nn.Module):
         """Starts new episodes and returns their first data: observations and done flags, all False.
 
         Args:
-            tensordict: updated in place and returned, if given. Boolean ``"_reset"`` entries beside done flags restrict the
-                reset to the elements that are True; elsewhere the content of ``tensordict`` stands.
+            tensordict: updated in place and returned, if given. Boolean ``"_reset"`` entries beside done flags
+                restrict the reset to the elements that are True; elsewhere the content of ``tensordict`` stands.
             **kwargs: passed on to the env's ``_reset``.
 
         Raises:
-            EnvDataError: the env returned data that contradicts its specs, or ``tensordict`` lacks content outside the masks.
+            EnvDataError: the env returned data that contradicts its specs, or ``tensordict`` lacks content outside
+                the masks.
         """
         plan = self.plan
         masks = None if tensordict is None else pop_masks(tensordict, plan)
@@ -440,7 +444,7 @@ class EnvBase(nn.Module):
             **kwargs: passed on to ``_reset``.
         """
         plan, runtime = self.plan, self._runtime
-        out = self._reset(given, **kwargs)
+        out: Any = self._reset(given, **kwargs)
         if out is given and out is not None:
             raise EnvDataError(f"{type(self).__name__}._reset returned its input: expected a TensorDict of its own")
         if not self._trusted:
@@ -491,7 +495,7 @@ class EnvBase(nn.Module):
             size = plan.batch_size
         if not runtime.started and self.batch_locked:
             raise ResetNeededError(f"{type(self).__name__}: expected reset() before the first step()")
-        out = self._step(tensordict)
+        out: Any = self._step(tensordict)
         if out is tensordict:
             raise EnvDataError(f"{type(self).__name__}._step returned its input: expected a TensorDict of its own")
         if not self._trusted:
@@ -584,6 +588,11 @@ class EnvBase(nn.Module):
         """Whether random actions are plain samples of the action spec, so that a loop may draw many at once."""
         return type(self).rand_action is EnvBase.rand_action
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether all that a step or a reset reads from the data is actions, states and masks."""
+        return False
+
     def append_transform(self, transform: Any) -> EnvBase:
         """This env seen through ``transform``: a TransformedEnv."""
         if EnvBase._transformed is None:
@@ -641,7 +650,8 @@ def _only(keys: list[NestedKey], role: str) -> NestedKey:
 
 def _wrong_batch(role: str, key: NestedKey, size: torch.Size, found: torch.Size) -> SpecError:
     return SpecError(
-        f"{role}_spec {key!r}: expected a shape that starts with the env's batch size {list(size)}, found {list(found)}; "
+        f"{role}_spec {key!r}: expected a shape that starts with the env's batch size {list(size)}, found "
+        f"{list(found)}; "
         f"a spec for one env of the batch can be assigned to {role}_spec_unbatched"
     )
 

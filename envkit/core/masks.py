@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from tensordict import NestedKey, TensorDictBase
+from tensordict import NestedKey, TensorDictBase, is_leaf_nontensor
 
 from envkit.core.plan import DoneGroup, Plan, path_of
 from envkit.errors import EnvDataError, SpecError
@@ -69,12 +69,15 @@ def merge_reset(
     """
     if masks is None:
         return tensordict.update(out)
-    for key in out.keys(True, True):
+    for key in out.keys(True, True, is_leaf=is_leaf_nontensor):
+        if path_of(key)[-1] == "_reset":
+            continue
         mask, new, old = _ruling_mask(path_of(key), plan, masks), out.get(key), tensordict.get(key, None)
         if not bool(mask.all()):
             if old is None:
                 raise EnvDataError(
-                    f"partial reset: {key!r} is missing from the input; expected its last content, which stands outside the mask"
+                    f"partial reset: {key!r} is missing from the input; expected its last content, which stands "
+                    f"outside the mask"
                 )
             if not bool(mask.any()):
                 continue

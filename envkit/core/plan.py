@@ -14,7 +14,7 @@ import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 
 from envkit.errors import EnvDataError, SpecError
-from envkit.specs import Categorical, Composite, NonTensor, TensorSpec, Unbounded
+from envkit.specs import Categorical, Composite, NonTensor, TensorSpec
 
 __all__ = ["DoneGroup", "Plan", "complete_done_spec", "path_of"]
 
@@ -23,7 +23,7 @@ DONE_NAMES = ("done", "terminated", "truncated")
 
 def path_of(key: NestedKey) -> tuple[str, ...]:
     """A nested key as a tuple of names."""
-    return (key,) if isinstance(key, str) else tuple(key)
+    return (key,) if isinstance(key, str) else key  # type: ignore[return-value]
 
 
 def _key(*path: str) -> NestedKey:
@@ -86,8 +86,8 @@ class DoneGroup(NamedTuple):
             if done is None:
                 if not default:
                     raise EnvDataError(
-                        f"the env's _step returned neither {self.done!r} nor {self.terminated!r}: expected a boolean of shape "
-                        f"{list(size)}, found keys {sorted(map(str, out.keys(True, True)))}"
+                        f"the env's _step returned neither {self.done!r} nor {self.terminated!r}: expected a "
+                        f"boolean of shape {list(size)}, found keys {sorted(map(str, out.keys(True, True)))}"
                     )
                 done = torch.zeros(size, dtype=torch.bool, device=self.device)
                 out.set(self.done, done)
@@ -129,8 +129,8 @@ class Plan:
     """Everything the runtime needs to know of an env, compiled from its five specs.
 
     Attributes:
-        action_keys, state_keys, observation_keys, reward_keys, done_keys, reset_keys: leaf keys by role, sorted by depth
-            and then by name.
+        action_keys, state_keys, observation_keys, reward_keys, done_keys, reset_keys: leaf keys by role, sorted by
+            depth and then by name.
         done_groups: one :class:`DoneGroup` per nesting level that has done flags.
         root_spec: what a row holds before the action is executed: state, observation, done flags and action.
         next_spec: what it holds under ``"next"``: observation, reward and done flags.
@@ -206,7 +206,9 @@ class Plan:
         self._complete_values(out, self._root_values, size, "_reset")
         for key in self.reward_keys:
             if out.get(key, None) is not None:
-                raise EnvDataError(f"the env's _reset returned a reward ({key!r}); expected only observations and done flags")
+                raise EnvDataError(
+                    f"the env's _reset returned a reward ({key!r}); expected only observations and done flags"
+                )
         for group in self.done_groups:
             group.complete(out, self._sized(group.shape, size), default=True)
         return out
@@ -217,17 +219,19 @@ class Plan:
             if value is None:
                 raise self._missing(key, out, method)
             if size is not self.batch_size:
-                shape = self._sized(shape, size)  # noqa: PLW2901 - batch-unlocked envs: the data's batch replaces the spec's
-            if value.shape != shape and (not fixed or not self._fits(value, shape)):
-                if fixed or not self._fits(value, shape):
-                    if not (reshape and fixed and value.numel() == shape.numel()):
-                        raise EnvDataError(
-                            f"{key!r} returned by the env's {method}: expected shape {list(shape)}, found {list(value.shape)}"
-                        )
-                    value = value.reshape(shape)
-                    out.set(key, value)
+                shape = self._sized(shape, size)
+            if value.shape != shape and (fixed or not self._fits(value, shape)):
+                if not (reshape and fixed and value.numel() == shape.numel()):
+                    raise EnvDataError(
+                        f"{key!r} returned by the env's {method}: expected shape {list(shape)}, "
+                        f"found {list(value.shape)}"
+                    )
+                value = value.reshape(shape)
+                out.set(key, value)
             if value.dtype != dtype:
-                raise EnvDataError(f"{key!r} returned by the env's {method}: expected dtype {dtype}, found {value.dtype}")
+                raise EnvDataError(
+                    f"{key!r} returned by the env's {method}: expected dtype {dtype}, found {value.dtype}"
+                )
         for key in self._data_keys:
             if key not in out.keys(True):
                 raise self._missing(key, out, method)
@@ -253,7 +257,8 @@ class Plan:
                     out.batch_size = size
                 except RuntimeError as error:
                     raise EnvDataError(
-                        f"what the env's {method} returned: expected batch size {list(size)}, found {list(out.batch_size)}"
+                        f"what the env's {method} returned: expected batch size {list(size)}, found "
+                        f"{list(out.batch_size)}"
                     ) from error
             return out
         if not isinstance(out, Mapping):
@@ -274,7 +279,9 @@ def _no_overlap(**roles: list[NestedKey]) -> None:
         for second in names[i + 1 :]:
             both = set(roles[first]) & set(roles[second])
             if both:
-                raise SpecError(f"keys must belong to one role: {sorted(map(str, both))} found in {first} and {second} specs")
+                raise SpecError(
+                    f"keys must belong to one role: {sorted(map(str, both))} found in {first} and {second} specs"
+                )
 
 
 def _done_groups(done: Composite) -> list[DoneGroup]:
@@ -283,7 +290,7 @@ def _done_groups(done: Composite) -> list[DoneGroup]:
     for prefix in prefixes:
         level = done.get(_key(*prefix)) if prefix else done
         leaf = level["done"]
-        truncated = _key(*prefix, "truncated") if "truncated" in level.keys() else None
+        truncated = _key(*prefix, "truncated") if "truncated" in level else None
         groups.append(
             DoneGroup(
                 _key(*prefix, "done"),

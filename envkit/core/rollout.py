@@ -43,7 +43,8 @@ def rollout(
         max_steps: upper bound on the number of steps.
         policy: reads a TensorDict and writes the action into it; what else it writes is recorded as well. None
             draws random actions.
-        callback: called as ``callback(env, tensordict)`` with each step's data but the last one's; its result is ignored.
+        callback: called as ``callback(env, tensordict)`` with each step's data but the last one's; its result is
+            ignored.
         auto_reset: start with a reset. If False, start from ``tensordict`` (what is done in it is reset).
         auto_cast_to_device: hand data to the policy on the device of its parameters.
         break_when_any_done: stop after the first step at which anything is done (the default). If False, what is done
@@ -73,7 +74,9 @@ def rollout(
     """
     until_done = _until_done(self, break_when_any_done, break_when_all_done)
     if return_contiguous and self.has_dynamic_specs:
-        raise TypeError("return_contiguous=True: the specs are dynamic, rows differ in shape; use return_contiguous=False")
+        raise TypeError(
+            "return_contiguous=True: the specs are dynamic, rows differ in shape; use return_contiguous=False"
+        )
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, found {max_steps}")
     if set_truncated and not any(group.truncated for group in self.plan.done_groups):
@@ -96,14 +99,14 @@ def rollout(
         if not more or steps < runner.rows or (until_done and runner.ended(steps - 1)):
             break
         runner.grow(min(2 * runner.rows, max_steps))
-    result = runner.tensordict(steps)
-    if 2 * steps < runner.rows and not self.has_dynamic_specs:
-        result = result.clone()  # gives back the rows that were not needed
     if set_truncated:
         for group in self.plan.done_groups:
             if group.truncated is not None:
                 for key in (group.truncated, group.done):
-                    result.get("next").get(key).select(self.batch_dims, -1).fill_(True)
+                    runner.following.columns[key][steps - 1].fill_(True)
+    result = runner.tensordict(steps)
+    if 2 * steps < runner.rows and not self.has_dynamic_specs:
+        result = result.clone()  # gives back the rows that were not needed
     if storing_device is not None:
         result = result.to(storing_device)
     return result if out is None else out.update_(result)
@@ -121,14 +124,13 @@ def _until_done(env: EnvBase, any_done: bool | None, all_done: bool | None) -> b
 
 
 def _begin(env: EnvBase, runner: Runner, auto_reset: bool, tensordict: TensorDictBase | None) -> None:
-    if auto_reset and tensordict is None:
+    if tensordict is None:
+        if not auto_reset:
+            raise TypeError("auto_reset=False: expected the tensordict to start from, found None")
         runner.reset()
-    elif auto_reset:
-        runner.start_from(env.reset(tensordict.copy()))
-    elif tensordict is None:
-        raise TypeError("auto_reset=False: expected the tensordict to start from, found None")
     else:
-        runner.start_from(env.maybe_reset(tensordict.copy()))
+        begin = env.reset if auto_reset else env.maybe_reset
+        runner.start_from(begin(tensordict.copy()))
 
 
 def _device_of(policy: Any) -> torch.device | None:

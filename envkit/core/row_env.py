@@ -36,6 +36,11 @@ class RowEnv(EnvBase):
         """Binds the simulator to slabs."""
         raise NotImplementedError(f"{type(self).__name__} defines no _native_rows")
 
+    @property
+    def keeps_state(self) -> bool:
+        """See :attr:`~envkit.EnvBase.keeps_state`."""
+        return self._trusted
+
     def _row_port(self, root: Slab, following: Slab) -> RowPort:
         if self._trusted and root.device in (None, torch.device("cpu")):
             return self._native_rows(root, following)
@@ -48,6 +53,8 @@ class RowEnv(EnvBase):
             keys = self.plan.reset_keys
             masks = {key: mask for key in keys if (mask := tensordict.get(key, None)) is not None}
         row = ring.row
+        if masks:
+            ring.recall(tensordict)
         ring.port.reset(row, masks or None, **kwargs)
         ring.row = row + 1
         return self._placed(ring.first(row))
@@ -58,7 +65,7 @@ class RowEnv(EnvBase):
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """See :meth:`~envkit.EnvBase.step`."""
         runtime = self._runtime
-        ring = runtime.ring
+        ring: _Ring | None = runtime.ring
         # The shortest way for the steady state; anything unusual goes through the base class.
         if (
             ring is None
@@ -95,7 +102,10 @@ class _Ring:
         self.plan = plan
         self.rows = min(rows, _most_rows(plan))
         cpu = torch.device("cpu") if env.device is not None else None
-        self.root, self.following = Slab(plan.root_spec, self.rows, device=cpu), Slab(plan.next_spec, self.rows, device=cpu)
+        self.root, self.following = (
+            Slab(plan.root_spec, self.rows, device=cpu),
+            Slab(plan.next_spec, self.rows, device=cpu),
+        )
         self.port = env._native_rows(self.root, self.following)
         self.first = self.root.reader([*plan.observation_keys, *plan.done_keys])
         self._unbind = self.following.unbinder(self.following.columns)
@@ -107,10 +117,20 @@ class _Ring:
             (key, self.root.spec[key].shape, self.root.spec[key].dtype, self.root.arrays[key])
             for key in (*plan.action_keys, *plan.state_keys)
         ]
+        self._context = [] if env.keeps_state else plan.observation_keys
+
+    def recall(self, tensordict: TensorDictBase | None) -> None:
+        """Copies what went before into the current row, for envs that read it there."""
+        for key in self._context:
+            value = None if tensordict is None else tensordict.get(key, None)
+            if value is not None:
+                self.root.columns[key][self.row] = value
 
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Copies action (and state) into the current row and steps it."""
         row, given = self.row, entries(tensordict)
+        if self._context:
+            self.recall(tensordict)
         for key, shape, dtype, array in self._inputs:
             value = given.get(key) if key.__class__ is str else tensordict.get(key, None)
             if value.__class__ is not torch.Tensor:
@@ -120,7 +140,8 @@ class _Ring:
                 array[row] = value
             elif value.shape != shape or (value.dtype is not dtype and not torch.can_cast(value.dtype, dtype)):
                 raise PolicyError(
-                    f"{key!r}: expected {dtype} of shape {list(shape)}, found {value.dtype} of shape {list(value.shape)}"
+                    f"{key!r}: expected {dtype} of shape {list(shape)}, found {value.dtype} of shape "
+                    f"{list(value.shape)}"
                 )
             elif array.__class__ is list:
                 array[row] = value

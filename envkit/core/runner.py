@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
 
 from envkit.core.plan import path_of
 from envkit.core.rows import RowPort
@@ -62,7 +64,7 @@ class Runner:
         self._allocate(rows)
         for new, old, count in ((self.root, old_root, used + 1), (self.following, old_following, used)):
             for key, column in new.columns.items():
-                column[:count] = old.columns[key][:count]
+                column[:count] = old.columns[key][:count]  # type: ignore[assignment]
         self._bind()
 
     def _allocate(self, rows: int) -> None:
@@ -78,26 +80,29 @@ class Runner:
         plan, root, following = self.plan, self.root, self.following
         self._port: RowPort = self.env._row_port(root, following)
         # Destination and source of what a step hands on. Done flags are not among it: rows start out as zeros, and a
-        # row from which a step is taken is not done.
-        self._carry = [(root.arrays[key], following.arrays[key]) for key in plan.carried]
+        # row from which a step is taken is not done - unless a group above, still going on, keeps a done one from its reset.
+        carried = plan.carried if len(plan.done_groups) == 1 else [*plan.carried, *plan.done_keys]
+        self._carry = [(root.arrays[key], following.arrays[key]) for key in carried]
         self._carry += [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
         self._carry += [
             (root.arrays[path[0] if len(path) == 1 else path], following.arrays[path[0] if len(path) == 1 else path])
             for path in (path_of(key)[1:] for key in self._extras if path_of(key)[0] == "next")
         ]
         self._done = [(group.reset, following.columns[group.done]) for group in plan.done_groups]
-        self._resets_whole = self.env.numel() == 1 and len(self._done) == 1 and not (plan.kept or self._extras)
-        self._views: list | None = None
+        self._resets_whole = (
+            self.env.keeps_state and self.env.numel() == 1 and len(self._done) == 1 and not (plan.kept or self._extras)
+        )
+        self._read: Callable[[int], TensorDictBase] | None = None
         self._drawn = 0  # rows before this one have their random actions; a policy is asked at every row
         if self._written is not None:
-            self._slots = [self._column(key) for key in self._written]
+            self._slots = [self._slot(key) for key in self._written]
 
-    def _column(self, key: NestedKey) -> Any:
+    def _slot(self, key: NestedKey) -> tuple[Any, tuple[int, ...]]:
+        """Where the policy's entry goes: the column's array, and the shape of one row of it."""
         path = path_of(key)
-        slab = self.following if path[0] == "next" else self.root
-        path = path[1:] if path[0] == "next" else path
-        column = slab.columns[path[0] if len(path) == 1 else path]
-        return column if isinstance(column, list) else column.unbind(0)
+        slab, path = (self.following, path[1:]) if path[0] == "next" else (self.root, path)
+        array = slab.arrays[path[0] if len(path) == 1 else path]
+        return array, () if isinstance(array, list) else tuple(array.shape[1:])
 
     def _add_column(self, key: NestedKey, value: Any) -> None:
         """A column for something only the policy knows of; under ``"next"``, one in each slab."""
@@ -123,7 +128,9 @@ class Runner:
         """Takes the content of ``tensordict`` for row 0."""
         for key in (*self.plan.observation_keys, *self.plan.done_keys, *self.plan.state_keys):
             if tensordict.get(key, None) is None:
-                raise KeyError(f"{key!r} is missing from the TensorDict to start from: found {sorted(map(str, tensordict.keys()))}")
+                raise KeyError(
+                    f"{key!r} is missing from the TensorDict to start from: found {sorted(map(str, tensordict.keys()))}"
+                )
             self.root.write(0, tensordict, [key])
 
     def _check_reset(self, row: int) -> None:
@@ -137,7 +144,13 @@ class Runner:
     # ------------------------------------------------------------------- loop
 
     def run(
-        self, start: int, stop: int, *, until_done: bool = False, last: bool = True, each: Callable[[int], None] | None = None
+        self,
+        start: int,
+        stop: int,
+        *,
+        until_done: bool = False,
+        last: bool = True,
+        each: Callable[[int], None] | None = None,
     ) -> int:
         """Steps rows ``start`` to ``stop``, resetting what is done in between.
 
@@ -146,7 +159,7 @@ class Runner:
             stop: one past the last row.
             until_done: return after the first step at which anything is done.
             last: whether the row after the last one is prepared, so that another run can go on from there.
-            each: called with the index of every row but the last.
+            each: called with the index of every row after which the run goes on.
 
         Returns:
             One past the last row that was stepped.
@@ -166,11 +179,10 @@ class Runner:
                 following = row + 1
                 if ended and until_done:
                     return following
-                if following < stop:
-                    if each is not None:
-                        each(row)
-                elif not last:
+                if following == stop and not last:
                     return following
+                if each is not None:
+                    each(row)
                 if ended and whole:
                     reset(following)
                     continue
@@ -195,47 +207,61 @@ class Runner:
         """Random actions for many rows at once."""
         count = min(RANDOM_BLOCK, stop - row)
         for key, leaf in self.env.full_action_spec.items(True, True):
-            drawn, column = leaf.rand((count,), generator=self.env._runtime.generator), self.root.columns[key]
-            column[row : row + count] = list(drawn.unbind(0)) if isinstance(column, list) else drawn
+            drawn = leaf.rand((count,), generator=self.env._runtime.generator)
+            column: Any = self.root.columns[key]
+            column[row : row + count] = drawn.unbind(0) if isinstance(column, list) else drawn
         self._drawn = row + count
 
     def _ask(self, row: int, stop: int) -> None:
         """The policy's action, and what else it writes, for one row."""
-        if self._views is None:
-            hidden = set(self.plan.action_keys) | set(self._extras)
-            hidden -= set(self._memory)
-            visible = [key for key in self.root.columns if key not in hidden]
-            self._views = self.root.unbound(visible, self.rows + 1)
-        given = self._views[row]
+        if self._read is None:
+            self._read = self.root.reader(self._visible())
+        given = self._read(row)
         if self.policy_device is not None:
             given = given.to(self.policy_device)
-        known = None if self._written is not None else dict(given.items(True, True))
+        known: dict[Any, Any] | None = None if self._written is not None else dict(given.items(True, True))
         out = self.policy(given)  # type: ignore[misc]
         if out is None:
             out = given
         if known is not None:
             self._first_answer(out, known)
-        for key, slots in zip(self._written, self._slots, strict=True):  # type: ignore[arg-type]
-            value, slot = out.get(key, None), slots[row]
+        for key, (array, shape) in zip(self._written, self._slots, strict=True):  # type: ignore[arg-type]
+            value = out.get(key, None)
             if not isinstance(value, torch.Tensor):
                 if value is None:
                     raise PolicyError(f"the policy wrote no {key!r} this time; it did at its first call")
-                slots[row] = value
-            elif value.shape != slot.shape:
-                raise PolicyError(f"{key!r} written by the policy: expected shape {list(slot.shape)}, found {list(value.shape)}")
+                array[row] = value
+            elif array.__class__ is list:
+                array[row] = value
+            elif value.shape != shape:
+                raise PolicyError(
+                    f"{key!r} written by the policy: expected shape {list(shape)}, found {list(value.shape)}"
+                )
             else:
-                slot.copy_(value)
+                array[row] = value.detach().cpu().numpy() if array.__class__ is np.ndarray else value
+
+    def _visible(self) -> list[NestedKey]:
+        """The entries of a row that the policy is shown: what it says it reads, or all that is no answer of its own."""
+        hidden = (set(self.plan.action_keys) | set(self._extras)) - set(self._memory)
+        keys = [key for key in self.root.columns if key not in hidden]
+        if isinstance(self.policy, TensorDictModuleBase):
+            reads = set(self.policy.in_keys)
+            keys = [key for key in keys if key in reads] or keys
+        return keys
 
     def _first_answer(self, out: TensorDictBase, known: dict[NestedKey, Any]) -> None:
         """Finds out what the policy writes, checks the action, and makes columns for the rest."""
-        written = {key: value for key, value in out.items(True, True) if value is not known.get(key)}
+        written: dict[Any, Any] = {key: value for key, value in out.items(True, True) if value is not known.get(key)}
         for key in self.plan.action_keys:
             leaf, value = self.plan.root_spec[key], written.get(key)
             if value is None:
-                raise PolicyError(f"the policy wrote no {key!r}: expected {_layout(leaf)}, found only {sorted(map(str, written))}")
-            if isinstance(value, torch.Tensor) and not leaf.has_dynamic_shape:
-                if value.shape != leaf.shape or not torch.can_cast(value.dtype, leaf.dtype):
-                    raise PolicyError(f"{key!r} written by the policy: expected {_layout(leaf)}, found {_layout(value)}")
+                raise PolicyError(
+                    f"the policy wrote no {key!r}: expected {_layout(leaf)}, found only {sorted(map(str, written))}"
+                )
+            if not isinstance(value, torch.Tensor) or leaf.has_dynamic_shape:
+                continue
+            if value.shape != leaf.shape or not torch.can_cast(value.dtype, leaf.dtype):
+                raise PolicyError(f"{key!r} written by the policy: expected {_layout(leaf)}, found {_layout(value)}")
         self._written = list(written)
         self._extras = {key: value for key, value in written.items() if key not in self.root.columns}
         reads = getattr(self.policy, "in_keys", [])

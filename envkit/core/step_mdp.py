@@ -12,7 +12,7 @@ from torch import Tensor
 from envkit.core.plan import DONE_NAMES, path_of
 from envkit.storage import entries, unchecked
 
-__all__ = ["Advance", "step_mdp"]
+__all__ = ["step_mdp"]
 
 Keys = NestedKey | Sequence[NestedKey] | None
 
@@ -51,7 +51,7 @@ def step_mdp(
         >>> from tensordict import TensorDict
         >>> td = TensorDict({
         ...     "observation": torch.zeros(1), "action": torch.ones(1), "hidden": torch.ones(1),
-        ...     "next": {"observation": torch.ones(1), "reward": torch.ones(1), "done": torch.zeros(1, dtype=torch.bool)},
+        ...     "next": {"observation": torch.ones(1), "reward": torch.ones(1), "done": torch.tensor([False])},
         ... })
         >>> sorted(step_mdp(td).keys())
         ['done', 'hidden', 'observation']
@@ -93,7 +93,9 @@ class Advance:
             return LazyStackedTensorDict.lazy_stack([self(td) for td in tensordict.unbind(dim)], dim)
         following = entries(tensordict).get("next")
         if following is None:
-            raise KeyError(f'"next" is missing: expected the output of env.step, found keys {sorted(tensordict.keys())}')
+            raise KeyError(
+                f'"next" is missing: expected the output of env.step, found keys {sorted(tensordict.keys())}'
+            )
         return self._level(tensordict, following, self.drop, top=True)
 
     def _level(

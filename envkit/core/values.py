@@ -67,7 +67,9 @@ def _non_finite(leaf: TensorSpec, values: torch.Tensor) -> bool:
 
 
 def _finite_bounds(leaf: TensorSpec) -> bool:
-    return isinstance(leaf, Bounded) and bool(torch.isfinite(leaf.space.low).all() & torch.isfinite(leaf.space.high).all())
+    return isinstance(leaf, Bounded) and bool(
+        torch.isfinite(leaf.space.low).all() & torch.isfinite(leaf.space.high).all()
+    )
 
 
 def _error(

@@ -37,8 +37,8 @@ class GymWrapper(RowEnv):
     Args:
         env: a Gymnasium env.
         frame_skip: how many times each action is repeated; rewards are summed.
-        from_pixels: adds the rendered frame, ``uint8`` of shape ``(H, W, 3)``, under ``"pixels"``. The env must have been made with
-            ``render_mode="rgb_array"``.
+        from_pixels: adds the rendered frame, ``uint8`` of shape ``(H, W, 3)``, under ``"pixels"``. The env must
+            have been made with ``render_mode="rgb_array"``.
         pixels_only: with ``from_pixels``, drop the other observations.
         categorical_action_encoding: discrete actions are indices; if False, one-hot vectors.
         device: device of inputs and outputs; the simulator itself works on the CPU.
@@ -78,7 +78,9 @@ class GymWrapper(RowEnv):
         self._info_spec = Composite()
         spec = spec_from_space(env.observation_space)
         self._wraps_dict = isinstance(env.observation_space, gymnasium.spaces.Dict)
-        self._simulator_spec = spec if self._wraps_dict else Composite(observation=spec)
+        self._simulator_spec: Composite = (
+            spec if isinstance(spec, Composite) and self._wraps_dict else Composite(observation=spec)
+        )
         self.observation_spec = self._observation_spec()
         self.full_action_spec = Composite(
             action=spec_from_space(env.action_space, one_hot=not categorical_action_encoding)
@@ -88,14 +90,16 @@ class GymWrapper(RowEnv):
         self.full_done_spec = Composite(done=flag, terminated=flag.clone(), truncated=flag.clone())
 
     def _observation_spec(self) -> Composite:
-        out = Composite() if self.from_pixels and self.pixels_only else self._simulator_spec.clone()
+        out: Composite = Composite() if self.from_pixels and self.pixels_only else self._simulator_spec.clone()
         if self.from_pixels:
             out["pixels"] = Bounded(0, 255, shape=self._first_frame().shape, dtype=torch.uint8)
         return out
 
     def _first_frame(self) -> np.ndarray:
         if self._env.render_mode != "rgb_array":
-            raise ValueError(f'from_pixels: expected an env with render_mode="rgb_array", found {self._env.render_mode!r}')
+            raise ValueError(
+                f'from_pixels: expected an env with render_mode="rgb_array", found {self._env.render_mode!r}'
+            )
         self._env.reset()
         return np.asarray(self._env.render())
 
@@ -153,7 +157,9 @@ class GymWrapper(RowEnv):
             try:
                 return self._env.get_wrapper_attr(name)
             except AttributeError:
-                raise AttributeError(f"neither {type(self).__name__} nor the wrapped {self._env} has {name!r}") from None
+                raise AttributeError(
+                    f"neither {type(self).__name__} nor the wrapped {self._env} has {name!r}"
+                ) from None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(env={self._env}, batch_size={self.batch_size}, device={self.device})"
@@ -165,7 +171,8 @@ class GymEnv(GymWrapper):
     Args:
         env_name: an id known to ``gymnasium.make``.
         frame_skip, from_pixels, pixels_only, categorical_action_encoding, device: see :class:`GymWrapper`.
-        **kwargs: passed on to ``gymnasium.make``. Its passive checker is off by default: what it looks for is checked here.
+        **kwargs: passed on to ``gymnasium.make``. Its passive checker is off by default: what it looks for is
+            checked here.
 
     Raises:
         UnknownEnvError: no env is registered under ``env_name``.
@@ -296,7 +303,7 @@ class GymRows:
                 terminations[row] = dones[row] = True
             if truncated:
                 truncations[row] = dones[row] = True
-            return terminated or truncated
+            return bool(terminated or truncated)
 
         return step
 
@@ -304,8 +311,9 @@ class GymRows:
 def _inner_step(env: gymnasium.Env) -> tuple[Callable, Any]:
     """The step inside the wrappers that ``gymnasium.make`` adds, and the time limit to keep in their place, if any.
 
-    What those wrappers do is done here anyway (checks, the order of calls) or takes two lines (the time limit), and three
-    calls a step are dear for a small env. Their state stays true, so that they can be stepped by hand as well.
+    What those wrappers do is done here anyway (checks, the order of calls) or takes two lines (the time limit),
+    and three calls a step are dear for a small env. Their state stays true, so that they can be stepped by hand as
+    well.
     """
     limit = None
     while type(env) in (TimeLimit, OrderEnforcing, PassiveEnvChecker):
@@ -313,7 +321,7 @@ def _inner_step(env: gymnasium.Env) -> tuple[Callable, Any]:
             if limit is not None or not hasattr(env, "_elapsed_steps") or not hasattr(env, "_max_episode_steps"):
                 break
             limit = env
-        env = env.env
+        env = env.env  # type: ignore[attr-defined]
     return env.step, limit
 
 
@@ -335,7 +343,8 @@ def _repeating(step: Callable, times: int) -> Callable:
 def _bad_tuple(env: GymWrapper, result: Any) -> EnvDataError:
     size = len(result) if isinstance(result, tuple) else type(result).__name__
     return EnvDataError(
-        f"{env}.step: expected (observation, reward, terminated, truncated, info), found {size if isinstance(size, str) else f'{size} values'}"
+        f"{env}.step: expected (observation, reward, terminated, truncated, info), found "
+        f"{size if isinstance(size, str) else f'{size} values'}"
     )
 
 

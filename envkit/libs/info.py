@@ -33,7 +33,9 @@ class default_info_dict_reader:  # noqa: N801 - the name users know it by
         tensor(0.)
     """
 
-    def __init__(self, keys: Iterable[str], spec: Composite | Mapping[str, TensorSpec] | Iterable[TensorSpec] | None = None) -> None:
+    def __init__(
+        self, keys: Iterable[str], spec: Composite | Mapping[str, TensorSpec] | Iterable[TensorSpec] | None = None
+    ) -> None:
         self.keys = list(keys)
         if spec is None:
             spec = {key: Unbounded(()) for key in self.keys}
@@ -54,7 +56,7 @@ def infer_info_spec(infos: Iterable[Mapping[str, Any]], *, ignore_private: bool 
     out = Composite()
     for info in infos:
         for key, value in info.items():
-            if not isinstance(key, str) or (ignore_private and key.startswith("_")) or key in out.keys():
+            if not isinstance(key, str) or (ignore_private and key.startswith("_")) or key in out:
                 continue
             array = np.asarray(value)
             if array.dtype.kind in "biuf":

@@ -16,7 +16,17 @@ from tensordict import NestedKey
 
 from envkit.core.plan import path_of
 from envkit.errors import EnvDataError
-from envkit.specs import Binary, Bounded, Categorical, Composite, MultiCategorical, NonTensor, OneHot, TensorSpec, Unbounded
+from envkit.specs import (
+    Binary,
+    Bounded,
+    Categorical,
+    Composite,
+    MultiCategorical,
+    NonTensor,
+    OneHot,
+    TensorSpec,
+    Unbounded,
+)
 
 __all__ = ["Reader", "Writer", "row_reader", "row_writer"]
 
@@ -61,10 +71,14 @@ def _tree_writer(spec: Composite, arrays: Mapping[NestedKey, Any], key: NestedKe
         if isinstance(value, tuple):
             value = {str(i): part for i, part in enumerate(value)}
         if not isinstance(value, Mapping):
-            raise EnvDataError(f"{key or 'observation'!r}: expected a mapping with keys {list(writers)}, found {type(value).__name__}")
+            raise EnvDataError(
+                f"{key or 'observation'!r}: expected a mapping with keys {list(writers)}, found {type(value).__name__}"
+            )
         for name, write_part in writers.items():
             if name not in value:
-                raise EnvDataError(f"{(*prefix, name)!r} is missing: expected keys {list(writers)}, found {list(value)}")
+                raise EnvDataError(
+                    f"{(*prefix, name)!r} is missing: expected keys {list(writers)}, found {list(value)}"
+                )
             write_part(row, value[name])
 
     return write
@@ -74,7 +88,8 @@ def _array_writer(spec: TensorSpec, array: np.ndarray | list, key: NestedKey) ->
     shape = tuple(spec.shape)
     if isinstance(array, list):
         return lambda row, value: array.__setitem__(row, spec.encode(value))
-    dtype, warned = array.dtype, []
+    dtype = array.dtype
+    warned: list[bool] = []
 
     def write(row: int, value: Any) -> None:
         if value.__class__ is ndarray and value.shape == shape and value.dtype == dtype:
@@ -90,9 +105,11 @@ def _array_writer(spec: TensorSpec, array: np.ndarray | list, key: NestedKey) ->
         if not both_floats and not np.can_cast(found.dtype, dtype, "safe"):
             if isinstance(value, ndarray | np.generic) or not spec.is_in(spec.encode(value)):
                 raise EnvDataError(f"{key!r}: expected dtype {dtype}, found {found.dtype}")
-        elif not warned and isinstance(value, ndarray | np.generic):
+        elif found.dtype != dtype and not warned and isinstance(value, ndarray | np.generic):
             warned.append(True)
-            warnings.warn(f"{key!r}: expected dtype {dtype}, found {found.dtype}; it is cast at every step", stacklevel=4)
+            warnings.warn(
+                f"{key!r}: expected dtype {dtype}, found {found.dtype}; it is cast at every step", stacklevel=4
+            )
         return found
 
     return write

@@ -218,9 +218,7 @@ class TensorSpec(Lockable):
     def _without_event(self, sizes: torch.Size, what: str) -> torch.Size:
         """Strip the event dimensions from a full shape, which must agree with them."""
         k = self._event_dims
-        if k and (
-            len(sizes) < k or any(s not in (-1, e) for s, e in zip(sizes[-k:], self.shape[-k:], strict=True))
-        ):
+        if k and (len(sizes) < k or any(s not in (-1, e) for s, e in zip(sizes[-k:], self.shape[-k:], strict=True))):
             raise SpecError(
                 f"cannot {what} to {describe_shape(sizes)}: expected it to end with "
                 f"{describe_shape(self.shape[-k:])}, the size of one {type(self).__name__} element"
@@ -237,9 +235,7 @@ class TensorSpec(Lockable):
         """Rearrange to ``shape``; one size may be -1."""
         n = self._leading()
         lead = self._without_event(sizes_from_args(shape), "reshape")
-        return self._reshaped(
-            lambda t: t.reshape((*lead, *t.shape[n:])), f"reshape to {describe_shape(lead)}"
-        )
+        return self._reshaped(lambda t: t.reshape((*lead, *t.shape[n:])), f"reshape to {describe_shape(lead)}")
 
     def view(self, *shape: Any) -> Self:
         """Return :meth:`reshape`."""
@@ -270,17 +266,13 @@ class TensorSpec(Lockable):
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Self:
         """Split the leading dimension ``dim`` into ``sizes``."""
         position = self._dim(dim)
-        return self._reshaped(
-            lambda t: t.unflatten(position, tuple(sizes)), f"unflatten dim {dim} to {list(sizes)}"
-        )
+        return self._reshaped(lambda t: t.unflatten(position, tuple(sizes)), f"unflatten dim {dim} to {list(sizes)}")
 
     def unbind(self, dim: int = 0) -> tuple[Self, ...]:
         """Return the specs along the leading dimension ``dim``."""
         position = self._dim(dim)
         if self.shape[position] < 0:
-            raise SpecError(
-                f"cannot unbind dim {dim}: its size is unknown in shape {describe_shape(self.shape)}"
-            )
+            raise SpecError(f"cannot unbind dim {dim}: its size is unknown in shape {describe_shape(self.shape)}")
         before = (slice(None),) * position
         return tuple(self[(*before, i)] for i in range(self.shape[position]))
 

@@ -97,8 +97,7 @@ class TextBox:
     def __post_init__(self) -> None:
         if not 0 <= self.min_length <= self.max_length:
             raise SpecError(
-                "text length: expected 0 <= min_length <= max_length, "
-                f"found {self.min_length} and {self.max_length}"
+                f"text length: expected 0 <= min_length <= max_length, found {self.min_length} and {self.max_length}"
             )
         if not self.charset and self.max_length:
             raise SpecError("charset: expected at least one character, found none")
@@ -113,8 +112,9 @@ class TextBox:
 
     def sample(self, generator: torch.Generator | None = None) -> str:
         """Draw a length, then each character, uniformly."""
-        length = int(torch.randint(self.min_length, self.max_length + 1, (), generator=generator))
+        device = None if generator is None else generator.device
+        length = int(torch.randint(self.min_length, self.max_length + 1, (), generator=generator, device=device))
         if not length:
             return ""
-        picks = torch.randint(len(self.charset), (length,), generator=generator)
+        picks = torch.randint(len(self.charset), (length,), generator=generator, device=device)
         return "".join(self.charset[i] for i in picks.tolist())

@@ -320,9 +320,7 @@ class Composite(TensorSpec):
 
     def _refuse_if_locked(self, what: str) -> None:
         if self.is_locked:
-            raise LockedSpecError(
-                f"cannot modify a locked Composite: {what}; unlock the root, or change a clone()"
-            )
+            raise LockedSpecError(f"cannot modify a locked Composite: {what}; unlock the root, or change a clone()")
 
     def _children(self) -> Iterable[TensorSpec]:
         return [spec for spec in self._specs.values() if spec is not None]
@@ -350,15 +348,11 @@ class Composite(TensorSpec):
 
     def zero(self, shape: int | Sequence[int] = ()) -> TensorDict:
         """Return a TensorDict of zeros with batch size ``(*shape, *self.shape)``."""
-        return self._tensordict(
-            shape, {k: spec.zero(shape) for k, spec in self._specs.items() if spec is not None}
-        )
+        return self._tensordict(shape, {k: spec.zero(shape) for k, spec in self._specs.items() if spec is not None})
 
     def one(self, shape: int | Sequence[int] = ()) -> TensorDict:
         """Return a TensorDict of ones with batch size ``(*shape, *self.shape)``."""
-        return self._tensordict(
-            shape, {k: spec.one(shape) for k, spec in self._specs.items() if spec is not None}
-        )
+        return self._tensordict(shape, {k: spec.one(shape) for k, spec in self._specs.items() if spec is not None})
 
     def is_in(self, value: Any) -> bool:
         """Whether a TensorDict or mapping has all entries, each in its spec; further entries are ignored."""
@@ -380,11 +374,7 @@ class Composite(TensorSpec):
         if parts is not None:
             return [violation for part in parts for violation in self.violations(part)]
         if not _is_mapping(value):
-            return [
-                Violation(
-                    (), f"a TensorDict or mapping with the keys {list(self._specs)}", type(value).__name__
-                )
-            ]
+            return [Violation((), f"a TensorDict or mapping with the keys {list(self._specs)}", type(value).__name__)]
         found = []
         for name, spec in self._specs.items():
             if spec is None:
@@ -438,9 +428,7 @@ class Composite(TensorSpec):
             value = {str(i): item for i, item in enumerate(value)}
         if not _is_mapping(value):
             kind = "tuple" if self._is_tuple else "mapping"
-            raise SpecError(
-                f"expected a {kind} with the keys {list(self._specs)}, found {type(value).__name__}"
-            )
+            raise SpecError(f"expected a {kind} with the keys {list(self._specs)}, found {type(value).__name__}")
         unknown = [key for key in value.keys() if key not in self._specs]  # noqa: SIM118
         if unknown:
             raise SpecError(f"expected the keys {list(self._specs)}, found the unknown key {unknown[0]!r}")
@@ -522,9 +510,7 @@ class Composite(TensorSpec):
         composite = self
         for target in dest:
             if isinstance(target, torch.dtype):
-                raise SpecError(
-                    f"dtype: expected a device for a Composite, found {target}; convert single entries"
-                )
+                raise SpecError(f"dtype: expected a device for a Composite, found {target}; convert single entries")
             device = as_device(target)
             specs = {k: None if s is None else s.to(device) for k, s in composite._specs.items()}
             moved = any(specs[k] is not composite._specs[k] for k in specs)
@@ -548,9 +534,7 @@ class Composite(TensorSpec):
                 )
             exclusive = sorted(set(spec) ^ set(self))
             if exclusive:
-                raise SpecError(
-                    f"cannot stack Composites: expected the same keys, found {exclusive} in one of two"
-                )
+                raise SpecError(f"cannot stack Composites: expected the same keys, found {exclusive} in one of two")
         stacked: dict[str, Any] = {}
         for name, first in self._specs.items():
             entries = [spec[name] for spec in specs]

@@ -64,9 +64,7 @@ class Bounded(TensorLeaf):
         low, high = as_tensor(low), as_tensor(high)
         if shape is None:
             if not low.ndim and not high.ndim:
-                raise SpecError(
-                    f"shape: expected one for scalar bounds {low.item()} and {high.item()}, found None"
-                )
+                raise SpecError(f"shape: expected one for scalar bounds {low.item()} and {high.item()}, found None")
             try:
                 shape = torch.broadcast_shapes(low.shape, high.shape)
             except RuntimeError as error:
@@ -136,9 +134,7 @@ class Bounded(TensorLeaf):
         if self._width is None:
             return between(low, high, size, generator).to(dtype)
         if self._uniform is not None:
-            draw = torch.empty(size, dtype=low.dtype, device=device).uniform_(
-                *self._uniform, generator=generator
-            )
+            draw = torch.empty(size, dtype=low.dtype, device=device).uniform_(*self._uniform, generator=generator)
             return draw.clamp_(*self._uniform).to(dtype)
         draw = torch.rand(size, dtype=low.dtype, device=device, generator=generator)
         # Rounding may leave the interval by one unit in the last place.
@@ -215,9 +211,7 @@ class Unbounded(TensorLeaf):
         if self._dtype.is_complex:
             return None
         bounds = limits(self._dtype) if is_integral(self._dtype) else (-math.inf, math.inf)
-        low, high = (
-            torch.tensor(b, dtype=self._dtype, device=self._device).expand(self._sizes) for b in bounds
-        )
+        low, high = (torch.tensor(b, dtype=self._dtype, device=self._device).expand(self._sizes) for b in bounds)
         return ContinuousBox(low, high)
 
     def _sample(self, size: torch.Size, generator: torch.Generator | None) -> Tensor:
@@ -238,9 +232,7 @@ class Unbounded(TensorLeaf):
         wide = to_integers(value, dtype)
         if value.dtype is dtype:
             return value
-        low, high = (
-            widen(torch.tensor(b, dtype=dtype, device=self._device)).to(torch.int64) for b in limits(dtype)
-        )
+        low, high = (widen(torch.tensor(b, dtype=dtype, device=self._device)).to(torch.int64) for b in limits(dtype))
         return narrow(wide.clamp(low, high), dtype)
 
     def _contains(self, value: Tensor) -> bool:

@@ -29,9 +29,7 @@ def torch_dtype(dtype: np.dtype | type) -> torch.dtype:
     try:
         return torch.from_numpy(np.empty(0, dtype)).dtype
     except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"dtype: expected a numeric dtype that torch knows, found {np.dtype(dtype)}"
-        ) from error
+        raise SpecError(f"dtype: expected a numeric dtype that torch knows, found {np.dtype(dtype)}") from error
 
 
 def numpy_dtype(dtype: torch.dtype) -> np.dtype:
@@ -83,9 +81,7 @@ def cast_exact(value: Tensor, dtype: torch.dtype, device: torch.device) -> Tenso
             return cast
         lost = cast.to(value.device, value.dtype) != value
     if bool(lost.any()):
-        raise SpecError(
-            f"expected numbers that {describe_dtype(dtype)} can hold, found {value[lost][0].item()}"
-        )
+        raise SpecError(f"expected numbers that {describe_dtype(dtype)} can hold, found {value[lost][0].item()}")
     return cast
 
 

@@ -192,9 +192,7 @@ class OneHot(OneHotLeaf[Categorical]):
     ) -> None:
         shape = as_size((positive(n),) if shape is None else shape)
         if not shape or shape[-1] != n:
-            raise SpecError(
-                f"shape: expected the last size to be the number of categories {n}, found {tuple(shape)}"
-            )
+            raise SpecError(f"shape: expected the last size to be the number of categories {n}, found {tuple(shape)}")
         super().__init__(shape, dtype, device)
         self._index = Categorical(n, shape[:-1], device, mask=mask, start=start)
         self._derive()

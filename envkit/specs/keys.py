@@ -15,12 +15,23 @@ T = TypeVar("T")
 
 
 def is_key(index: Any) -> bool:
-    return isinstance(index, str) or (
-        isinstance(index, tuple) and bool(index) and all(is_key(i) for i in index)
-    )
+    """Whether ``index`` is a name or a (nested) tuple of names.
+
+    >>> is_key("a"), is_key(("a", ("b",))), is_key(()), is_key(("a", 0))
+    (True, True, False, False)
+    """
+    return isinstance(index, str) or (isinstance(index, tuple) and bool(index) and all(is_key(i) for i in index))
 
 
 def split_key(key: Any) -> tuple[str, ...]:
+    """Return the names that lead to an entry.
+
+    Raises:
+        SpecError: if ``key`` is no key.
+
+    >>> split_key("a"), split_key(("a", ("b", "c")))
+    (('a',), ('a', 'b', 'c'))
+    """
     if isinstance(key, str):
         return (key,)
     if not is_key(key):

@@ -104,9 +104,7 @@ class Leaf(TensorSpec):
             shape = settle(lead, moved.shape, what)
             params = {name: self._follow(getattr(self, name), op, what, shape) for name in self._params}
         except RuntimeError as error:
-            raise SpecError(
-                f"cannot {what} a {type(self).__name__} of shape {describe_shape(self._shape)}"
-            ) from error
+            raise SpecError(f"cannot {what} a {type(self).__name__} of shape {describe_shape(self._shape)}") from error
         return self._replace(_shape=shape + self._shape[n:], **params)
 
     def _follow(self, param: Any, op: ShapeOp, what: str, shape: torch.Size) -> Any:
@@ -129,9 +127,7 @@ class Leaf(TensorSpec):
         first = aligned[0]
         for spec in aligned:
             if not first._resembles(spec):
-                raise SpecError(
-                    f"cannot stack specs of different kinds: expected one like {first}, found {spec}"
-                )
+                raise SpecError(f"cannot stack specs of different kinds: expected one like {first}, found {spec}")
         params = {}
         for name in first._params:
             values = [spec._filled(name) for spec in aligned]
@@ -164,9 +160,7 @@ class Leaf(TensorSpec):
             return True
         if not isinstance(other, TensorSpec):
             return NotImplemented
-        return self._resembles(other) and all(
-            _same(getattr(self, name), getattr(other, name)) for name in self._params
-        )
+        return self._resembles(other) and all(_same(getattr(self, name), getattr(other, name)) for name in self._params)
 
     # A mask may change, so a leaf is not a dictionary key.
     __hash__ = None  # type: ignore[assignment]

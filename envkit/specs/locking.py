@@ -17,13 +17,13 @@ __all__ = ["Lockable"]
 class Lockable(abc.ABC):
     """Something that can refuse to change, alone or together with its children.
 
-    A locked parent holds a lock on each child, on top of the lock that the child may have of its own: a child of
-    two locked parents is free once both have been unlocked.
+    A locked parent holds a lock on each child, on top of the lock that the child may have of its own: a child
+    of two locked parents is free once both have been unlocked.
     """
 
     _locked: bool
     _holders: int  # locked parents
-    _holds: bool  # whether this spec keeps its children locked
+    _holds: bool  # whether the children are locked by this one
 
     @abc.abstractmethod
     def _children(self) -> Iterable[Lockable]:

@@ -85,9 +85,7 @@ class MaskedLeaf(TensorLeaf):
                 element.
         """
         if self.is_locked:
-            raise LockedSpecError(
-                f"cannot modify the mask of a locked {type(self).__name__}: change a clone()"
-            )
+            raise LockedSpecError(f"cannot modify the mask of a locked {type(self).__name__}: change a clone()")
         self._set_mask(mask)
 
     def _set_mask(self, mask: Any) -> None:
@@ -118,9 +116,7 @@ class MaskedLeaf(TensorLeaf):
     def _details(self) -> dict[str, Any]:
         if self._mask is None:
             return {}
-        shown = (
-            str(self._mask.int().tolist()) if self._mask.numel() <= 16 else describe_shape(self._mask.shape)
-        )
+        shown = str(self._mask.int().tolist()) if self._mask.numel() <= 16 else describe_shape(self._mask.shape)
         return {"mask": shown}
 
 

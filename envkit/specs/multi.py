@@ -88,9 +88,7 @@ class MultiCategorical(MaskedLeaf):
 
     def _blocks(self) -> list[int]:
         if self._row is None:
-            raise SpecError(
-                f"nvec: expected the same numbers of categories in all rows, found {self._nvec.tolist()}"
-            )
+            raise SpecError(f"nvec: expected the same numbers of categories in all rows, found {self._nvec.tolist()}")
         return self._row
 
     @property
@@ -110,9 +108,7 @@ class MultiCategorical(MaskedLeaf):
 
     def _sample(self, size: torch.Size, generator: torch.Generator | None) -> Tensor:
         if self._mask is not None:
-            parts = [
-                sample_allowed(part, size[:-1], generator) for part in self._mask.split(self._blocks(), -1)
-            ]
+            parts = [sample_allowed(part, size[:-1], generator) for part in self._mask.split(self._blocks(), -1)]
             return torch.stack(parts, -1).to(self._dtype)
         unit = torch.rand(size, dtype=torch.float64, device=self._device, generator=generator)
         return (unit * self._nvec).to(torch.int64).to(self._dtype)
@@ -145,9 +141,7 @@ class MultiCategorical(MaskedLeaf):
             SpecError: if a fraction, an overflow or a different size stands in the way.
         """
         if not isinstance(value, Tensor):
-            value = (
-                fit_shape(cast_exact(as_tensor(value), torch.int64, self._device), self._shape) - self._start
-            )
+            value = fit_shape(cast_exact(as_tensor(value), torch.int64, self._device), self._shape) - self._start
         return super().encode(value)
 
     def to_numpy(self, value: Tensor) -> Any:

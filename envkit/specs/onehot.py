@@ -47,9 +47,7 @@ class OneHotLeaf(TensorLeaf, Generic[IndexT]):
             SpecError: if the mask does not broadcast to the shape, or forbids all categories of an element.
         """
         if self.is_locked:
-            raise LockedSpecError(
-                f"cannot modify the mask of a locked {type(self).__name__}: change a clone()"
-            )
+            raise LockedSpecError(f"cannot modify the mask of a locked {type(self).__name__}: change a clone()")
         index = self._index.clone()
         index.update_mask(mask)
         self._index = index

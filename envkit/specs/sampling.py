@@ -15,9 +15,7 @@ def random_bits(size: torch.Size, device: torch.device, generator: torch.Generat
     return torch.empty(size, dtype=torch.int64, device=device).random_(_INT64_MIN, None, generator=generator)
 
 
-def uniform_integers(
-    low: Tensor, high: Tensor, size: torch.Size, generator: torch.Generator | None
-) -> Tensor:
+def uniform_integers(low: Tensor, high: Tensor, size: torch.Size, generator: torch.Generator | None) -> Tensor:
     """Draw exactly uniform integers from ``low`` to ``high`` inclusive, for any int64 bounds.
 
     Each draw keeps as many random bits as the width ``high - low`` has and is repeated until it is at most
@@ -36,9 +34,7 @@ def uniform_integers(
     return low + offset
 
 
-def normal(
-    size: torch.Size, dtype: torch.dtype, device: torch.device, generator: torch.Generator | None
-) -> Tensor:
+def normal(size: torch.Size, dtype: torch.dtype, device: torch.device, generator: torch.Generator | None) -> Tensor:
     """Draw from the standard normal distribution."""
     return torch.randn(size, dtype=dtype, device=device, generator=generator)
 

@@ -86,9 +86,7 @@ def matches(found: torch.Size, expected: torch.Size) -> bool:
     """Whether ``found`` ends with ``expected``, where -1 in ``expected`` stands for any size."""
     n = len(expected)
     tail = found[len(found) - n :]
-    return tail == expected or (
-        len(tail) == n and all(e in (-1, f) for f, e in zip(tail, expected, strict=True))
-    )
+    return tail == expected or (len(tail) == n and all(e in (-1, f) for f, e in zip(tail, expected, strict=True)))
 
 
 def probe(shape: torch.Size, device: torch.device | None) -> Tensor:
@@ -106,9 +104,7 @@ def settle(shape: torch.Size, result: Iterable[int], what: str) -> torch.Size:
         return torch.Size(tuple(result))
     sizes = tuple(-1 if d == UNKNOWN else d for d in result)
     if any(d > UNKNOWN // 2 for d in sizes):
-        raise SpecError(
-            f"cannot {what}: the result depends on an unknown size of shape {describe_shape(shape)}"
-        )
+        raise SpecError(f"cannot {what}: the result depends on an unknown size of shape {describe_shape(shape)}")
     return torch.Size(sizes)
 
 

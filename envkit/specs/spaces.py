@@ -118,9 +118,7 @@ def _dict(space: spaces.Dict, *, one_hot: bool, device: Any) -> TensorSpec:
     for key in space.spaces:
         if not isinstance(key, str):
             raise UnsupportedSpaceError(f"Dict key {key!r}: expected a str, found {type(key).__name__}")
-    specs = {
-        key: spec_from_space(inner, one_hot=one_hot, device=device) for key, inner in space.spaces.items()
-    }
+    specs = {key: spec_from_space(inner, one_hot=one_hot, device=device) for key, inner in space.spaces.items()}
     return Composite(specs, device=device)
 
 
@@ -192,9 +190,7 @@ def _binary_space(spec: Binary) -> spaces.Space:
 
 def _text_space(spec: NonTensor) -> spaces.Space:
     if spec.space is None or spec.shape:
-        raise UnsupportedSpaceError(
-            f"no space for {spec}: expected a single string in a TextBox, found other objects"
-        )
+        raise UnsupportedSpaceError(f"no space for {spec}: expected a single string in a TextBox, found other objects")
     box = spec.space
     return spaces.Text(box.max_length, min_length=box.min_length, charset=box.charset)
 

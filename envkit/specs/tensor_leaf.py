@@ -86,16 +86,10 @@ class TensorLeaf(Leaf):
     def violations(self, value: Any) -> list[Violation]:
         """Return why ``value`` is not in the spec: its type, shape, dtype or first bad element."""
         if not isinstance(value, Tensor):
-            return [
-                Violation((), f"a tensor of shape {describe_shape(self._shape)}", _describe_object(value))
-            ]
+            return [Violation((), f"a tensor of shape {describe_shape(self._shape)}", _describe_object(value))]
         if value.dtype is not self._dtype or not matches(value.shape, self._shape):
             expected = f"{describe_dtype(self._dtype)} of shape {describe_shape(self._shape)}"
-            return [
-                Violation(
-                    (), expected, f"{describe_dtype(value.dtype)} of shape {describe_shape(value.shape)}"
-                )
-            ]
+            return [Violation((), expected, f"{describe_dtype(value.dtype)} of shape {describe_shape(value.shape)}")]
         if self._contains(value):
             return []
         value = value.detach().to(self._device)
@@ -159,16 +153,12 @@ class TensorLeaf(Leaf):
         """
         count = self.cardinality()
         if count > _MAX_ENUMERATION or self.has_dynamic_shape:
-            raise SpecError(
-                f"{self}: expected a fixed shape and at most {_MAX_ENUMERATION} members, found {count}"
-            )
+            raise SpecError(f"{self}: expected a fixed shape and at most {_MAX_ENUMERATION} members, found {count}")
         return self._from_options(list(itertools.product(*self._options())))
 
     def _from_options(self, members: list[tuple[int, ...]]) -> Tensor:
         """Build members from one option for each element."""
-        return torch.tensor(members, dtype=self._dtype, device=self._device).reshape(
-            len(members), *self._shape
-        )
+        return torch.tensor(members, dtype=self._dtype, device=self._device).reshape(len(members), *self._shape)
 
 
 def _count(options: Sequence[int]) -> int:

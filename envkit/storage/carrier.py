@@ -1,7 +1,7 @@
 """Short cuts into the data carrier, for entries that are known to fit.
 
-A public constructor call checks and converts each entry, which costs several times a simulator's step when it happens at
-every step on data that fits by construction. These functions reach past it. Everything
+A public constructor call checks and converts each entry, which costs several times a simulator's step when it
+happens at every step on data that fits by construction. These functions reach past it. Everything
 that knows how a ``TensorDict`` keeps its entries is in this file, and holds that knowledge against a real one when it
 is imported: with a version that keeps them elsewhere, the public ways are taken.
 """

@@ -64,10 +64,10 @@ class Slab:
         self.columns[key] = column
         self.arrays[key] = as_array(column)
 
-    def select(self, index: int) -> Slab:
-        """The slab of one element of the batch: every column at ``[:, index]``, sharing memory."""
+    def select(self, index: int, spec: Composite) -> Slab:
+        """The slab of one element of the batch, of spec ``spec``: every column at ``[:, index]``, sharing memory."""
         part = object.__new__(Slab)
-        part.spec = self.spec[index]
+        part.spec = spec
         part.rows, part.device = self.rows, self.device
         part.batch_size = self.batch_size[1:]
         part.columns, part.arrays = {}, {}
@@ -84,7 +84,7 @@ class Slab:
             if isinstance(column, list):
                 column[row] = values.get(key)
             else:
-                column[row].copy_(values.get(key))
+                column[row].copy_(values.get(key))  # type: ignore[arg-type]
 
     def reader(self, keys: Iterable[NestedKey]) -> Callable[[int], TensorDict]:
         """A function from a row's index to a TensorDict over that row's memory, for rows that are read one by one."""
@@ -112,13 +112,14 @@ class Slab:
     def tensordict(self, stop: int, start: int = 0, *, time_dim: int = 0) -> TensorDictBase:
         """Rows ``start:stop`` as one TensorDict, with the rows moved to dimension ``time_dim``.
 
-        Its batch size is ``(*batch[:time_dim], stop - start, *batch[time_dim:])``. No tensor is copied. With loose columns
-        it is a lazy stack.
+        Its batch size is ``(*batch[:time_dim], stop - start, *batch[time_dim:])``. No tensor is copied. With loose
+        columns it is a lazy stack.
         """
         if self.loose:
             rows = self.unbound(self.columns, stop, start)
             return LazyStackedTensorDict.lazy_stack(rows, time_dim)
-        moved = [column[start:stop].movedim(0, time_dim) for column in self.columns.values()]
+        columns = [column for column in self.columns.values() if isinstance(column, torch.Tensor)]
+        moved = [column[start:stop].movedim(0, time_dim) for column in columns]
         size = [*self.batch_size[:time_dim], stop - start, *self.batch_size[time_dim:]]
         return row_builder(list(self.columns), self.spec, torch.Size(size), self.device)(moved)
 
@@ -143,8 +144,10 @@ def row_builder(
 
     A nested TensorDict gets ``batch_size`` followed by the dimensions that its own spec adds to the root's.
     """
-    paths = [(key,) if isinstance(key, str) else key for key in keys]
-    if all(len(path) == 1 for path in paths) and not any(isinstance(leaf, NonTensor) for leaf in spec.values(True, True)):
+    paths: list[tuple[str, ...]] = [(key,) if isinstance(key, str) else key for key in keys]  # type: ignore[misc]
+    if all(len(path) == 1 for path in paths) and not any(
+        isinstance(leaf, NonTensor) for leaf in spec.values(True, True)
+    ):
         names = [path[0] for path in paths]
         return lambda values: unchecked(dict(zip(names, values)), batch_size, device)  # noqa: B905 - of equal length by construction
 
@@ -159,13 +162,13 @@ def row_builder(
         for path, value in values.items():
             name = path[depth]
             if len(path) > depth + 1:
-                if name not in out.keys():
+                if name not in out.keys():  # noqa: SIM118 - a TensorDict
                     below = {p: v for p, v in values.items() if p[depth] == name}
                     out.set(name, fill(path[: depth + 1], below))
             elif isinstance(value, (torch.Tensor, TensorDictBase)):
                 out.set(name, value)
             else:
-                out.set(name, NonTensorData(value, batch_size=out.batch_size))
+                out.set(name, NonTensorData(value, batch_size=out.batch_size))  # type: ignore[arg-type]
         return out
 
     return build

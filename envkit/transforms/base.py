@@ -26,17 +26,18 @@ Keys = NestedKey | Sequence[NestedKey] | None
 class Transform(nn.Module):
     """One change, told twice: for the data and for the specs.
 
-    ``in_keys`` and ``in_keys_inv`` are names as the inner env knows them, ``out_keys`` and ``out_keys_inv`` as the outside
-    world (the policy) does. On the way out of the env each ``in_key`` becomes its ``out_key`` through
+    ``in_keys`` and ``in_keys_inv`` are names as the inner env knows them, ``out_keys`` and ``out_keys_inv`` as the
+    outside world (the policy) does. On the way out of the env each ``in_key`` becomes its ``out_key`` through
     :meth:`_apply_transform`; on the way in each ``out_key_inv`` becomes its ``in_key_inv`` through
     :meth:`_inv_apply_transform`. Out keys default to the in keys.
 
-    A subclass defines one or both of those. For what they do to a spec it may define :meth:`_transform_leaf`; by default
-    the shape and dtype are found by transforming a zero, and the bounds are unknown. Transforms that need more than
-    one value at a time define ``_step(tensordict, next_tensordict)`` and ``_reset(tensordict, reset_tensordict)``, and
-    the spec hooks ``transform_observation_spec``, ``transform_reward_spec``, ``transform_done_spec``,
-    ``transform_action_spec``, ``transform_state_spec``. What a transform remembers between steps it keeps in the data (see
-    :class:`~envkit.transforms.episode.StepCounter`): then partial resets need no care.
+    A subclass defines one or both of those. For what they do to a spec it may define :meth:`_transform_leaf`; by
+    default the shape and dtype are found by transforming a zero, and the bounds are unknown. Transforms that need
+    more than one value at a time define ``_step(tensordict, next_tensordict)`` and ``_reset(tensordict,
+    reset_tensordict)``, and the spec hooks ``transform_observation_spec``, ``transform_reward_spec``,
+    ``transform_done_spec``, ``transform_action_spec``, ``transform_state_spec``. What a transform remembers between
+    steps it keeps in the data (see :class:`~envkit.transforms.episode.StepCounter`): then partial resets need no
+    care.
 
     A module call (:meth:`forward`) does on any TensorDict what happens on the way out, and :meth:`inv` what happens on
     the way in.
@@ -102,7 +103,9 @@ class Transform(nn.Module):
         """
         for key in self.in_keys:
             if tensordict.get(key, None) is None:
-                raise KeyError(f"{type(self).__name__}: {key!r} is missing; found {sorted(map(str, tensordict.keys(True, True)))}")
+                raise KeyError(
+                    f"{type(self).__name__}: {key!r} is missing; found {sorted(map(str, tensordict.keys(True, True)))}"
+                )
         return self._call(tensordict)
 
     def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -124,7 +127,9 @@ class Transform(nn.Module):
             return leaf
         return Unbounded(changed.shape, dtype=changed.dtype, device=leaf.device)
 
-    def _transform_leaves(self, spec: Composite, pairs: Sequence[tuple[NestedKey, NestedKey]], *, replace: bool) -> Composite:
+    def _transform_leaves(
+        self, spec: Composite, pairs: Sequence[tuple[NestedKey, NestedKey]], *, replace: bool
+    ) -> Composite:
         out = spec.clone()
         for in_key, out_key in pairs:
             leaf = spec.get(in_key, None)
@@ -174,7 +179,10 @@ class Transform(nn.Module):
         known = [key for spec in specs for key in spec.keys(True)]
         for key in keys:
             if key not in known:
-                raise SpecError(f"{type(self).__name__}: unknown key {key!r} in {role}; the env inside has {sorted(map(str, known))}")
+                raise SpecError(
+                    f"{type(self).__name__}: unknown key {key!r} in {role}; the env inside has "
+                    f"{sorted(map(str, known))}"
+                )
 
     # ------------------------------------------------------------- belonging
 
@@ -193,7 +201,8 @@ class Transform(nn.Module):
     def _attach(self, holder: Any) -> None:
         if self._container is not None:
             raise RuntimeError(
-                f"{type(self).__name__} already belongs to {type(self._container).__name__}; a transform has one parent: use its clone()"
+                f"{type(self).__name__} already belongs to {type(self._container).__name__}; a transform has "
+                f"one parent: use its clone()"
             )
         self.__dict__["_container"] = holder
 
@@ -245,6 +254,10 @@ class Compose(Transform):
         for transform in transforms:
             self._insert(len(self.transforms), transform)
 
+    @property
+    def _chain(self) -> list[Transform]:
+        return list(self.transforms)  # type: ignore[arg-type]
+
     def _insert(self, index: int, transform: Transform) -> None:
         if not isinstance(transform, Transform):
             raise TypeError(f"expected a Transform, found {type(transform).__name__}")
@@ -259,7 +272,7 @@ class Compose(Transform):
         """Empties the chain and returns its transforms, free to go elsewhere."""
         if self._container is not None:
             raise RuntimeError("Compose already belongs to an env; a transform has one parent: use its clone()")
-        transforms = list(self.transforms)
+        transforms = self._chain
         self.transforms = nn.ModuleList()
         for transform in transforms:
             transform.reset_parent()
@@ -276,7 +289,7 @@ class Compose(Transform):
 
     def clone(self) -> Self:
         """A chain of clones."""
-        return type(self)(*(transform.clone() for transform in self.transforms))
+        return type(self)(*(transform.clone() for transform in self._chain))
 
     @overload
     def __getitem__(self, index: int) -> Transform: ...
@@ -284,30 +297,30 @@ class Compose(Transform):
     def __getitem__(self, index: slice) -> Compose: ...
     def __getitem__(self, index: int | slice) -> Transform:
         if isinstance(index, slice):
-            return Compose(*(transform.clone() for transform in self.transforms[index]))
-        return self.transforms[index]
+            return Compose(*(transform.clone() for transform in self._chain[index]))
+        return self._chain[index]
 
     def __len__(self) -> int:
         return len(self.transforms)
 
     def __iter__(self) -> Iterator[Transform]:
-        return iter(self.transforms)
+        return iter(self._chain)
 
     @property
     def invertible(self) -> bool:
         """Whether any transform does something on the way in."""
-        return any(transform.invertible for transform in self.transforms)
+        return any(transform.invertible for transform in self._chain)
 
     def _call(self, next_tensordict: TensorDictBase) -> TensorDictBase:
         return self._fold(next_tensordict, lambda transform, td: transform._call(td))
 
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
-        for transform in self.transforms:
+        for transform in self._chain:
             next_tensordict = transform._step(tensordict, next_tensordict)
         return next_tensordict
 
     def _reset(self, tensordict: TensorDictBase | None, tensordict_reset: TensorDictBase) -> TensorDictBase:
-        for transform in self.transforms:
+        for transform in self._chain:
             tensordict_reset = transform._reset(tensordict, tensordict_reset)
         return tensordict_reset
 
@@ -316,24 +329,24 @@ class Compose(Transform):
         return self._fold(tensordict, lambda transform, td: transform(td))
 
     def _fold(self, tensordict: TensorDictBase, apply: Callable) -> TensorDictBase:
-        for transform in self.transforms:
+        for transform in self._chain:
             tensordict = apply(transform, tensordict)
         return tensordict
 
     def _inv_call(self, tensordict: TensorDictBase) -> TensorDictBase:
-        for transform in reversed(self.transforms):
+        for transform in reversed(self._chain):
             tensordict = transform._inv_call(tensordict)
         return tensordict
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """All five specs as seen from outside the chain."""
-        for transform in self.transforms:
+        for transform in self._chain:
             specs = transform.transform_specs(specs)
         return specs
 
     def close(self) -> None:
         """Closes all transforms."""
-        for transform in self.transforms:
+        for transform in self._chain:
             transform.close()
 
     def extra_repr(self) -> str:

@@ -55,7 +55,7 @@ class DoubleToFloat(Transform):
         if not self._all or self.container is not None:
             return super().forward(tensordict)
         for key, value in list(tensordict.items(True, True)):
-            if value.dtype is torch.float64:
+            if isinstance(value, torch.Tensor) and value.dtype is torch.float64:
                 tensordict.set(key, self._apply_transform(value))
         return tensordict
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,8 +22,10 @@ class TransformedEnv(EnvBase):
     """An env seen through transforms.
 
     Its specs are the base env's, told from inside out by the transforms; the base env's own stay as they are.
-    A step runs the inverse transforms from the outermost in, steps the base env, and runs the transforms from the innermost out.
-    A transformed env that is transformed again becomes one longer chain. Attributes that it lacks are looked up in the base env.
+    A step runs the inverse transforms from the outermost in, steps the base env, and runs the transforms from the
+    innermost out.
+    A transformed env that is transformed again becomes one longer chain. Attributes that it lacks are looked up in
+    the base env.
 
     Args:
         base_env: the env inside.
@@ -54,7 +55,7 @@ class TransformedEnv(EnvBase):
         self.allow_done_after_reset = base_env.allow_done_after_reset
         self.batch_locked = base_env.batch_locked
         self.check_finite = base_env.check_finite
-        self.transform = Compose(*inner)
+        self.transform: Compose = Compose(*inner)
         self.transform._attach(self)
         if transform is not None:
             self.transform._insert(len(inner), transform)
@@ -71,7 +72,10 @@ class TransformedEnv(EnvBase):
         return super()._complete_specs()
 
     def _set_spec(self, role: str, spec: TensorSpec | None, *, full: bool = False) -> None:
-        raise AttributeError(f"{role}_spec of a TransformedEnv follows from its base env and transforms; assign to env.base_env.{role}_spec")
+        raise AttributeError(
+            f"{role}_spec of a TransformedEnv follows from its base env and transforms; assign to "
+            f"env.base_env.{role}_spec"
+        )
 
     def respec(self) -> None:
         """Works the specs out anew, after a change to the base env or a transform."""

@@ -1,7 +1,7 @@
 """What can be told about an episode from its steps: their number, their rewards, which one is the first.
 
-These transforms keep their memory in the data. The count of the step before stands in the TensorDict that is stepped, so
-a reset of some envs of a batch touches the counts of those, and a TensorDict can be stepped twice.
+These transforms keep their memory in the data. The count of the step before stands in the TensorDict that is
+stepped, so a reset of some envs of a batch touches the counts of those, and a TensorDict can be stepped twice.
 """
 
 from __future__ import annotations
@@ -150,12 +150,18 @@ class RewardSum(Transform):
         reward = specs["reward"]
         in_keys, out_keys = self._given
         self.in_keys = list(reward.keys(True, True)) if in_keys is None else in_keys
-        self.out_keys = [_sibling(key, f"episode_{path_of(key)[-1]}") for key in self.in_keys] if out_keys is None else out_keys
+        self.out_keys = (
+            [_sibling(key, f"episode_{path_of(key)[-1]}") for key in self.in_keys] if out_keys is None else out_keys
+        )
         self._know(self.in_keys, [reward], "in_keys")
         if len(self.in_keys) != len(self.out_keys):
-            raise ValueError(f"RewardSum: expected as many out_keys as rewards, found {self.out_keys} for {self.in_keys}")
+            raise ValueError(
+                f"RewardSum: expected as many out_keys as rewards, found {self.out_keys} for {self.in_keys}"
+            )
         self._batch_dims = len(reward.shape)
-        self._leaves = [Unbounded(reward[key].shape, dtype=reward[key].dtype, device=reward[key].device) for key in self.in_keys]
+        self._leaves = [
+            Unbounded(reward[key].shape, dtype=reward[key].dtype, device=reward[key].device) for key in self.in_keys
+        ]
         observation = specs["observation"].clone()
         for key, leaf in zip(self.out_keys, self._leaves, strict=True):
             observation[key] = leaf
@@ -200,11 +206,12 @@ class InitTracker(_PerGroup):
         observation = specs["observation"].clone()
         for done_key in self._done_keys:
             leaf = specs["done"][done_key]
-            observation[_sibling(done_key, self.init_key)] = Categorical(2, leaf.shape, dtype=torch.bool, device=leaf.device)
+            observation[_sibling(done_key, self.init_key)] = Categorical(
+                2, leaf.shape, dtype=torch.bool, device=leaf.device
+            )
         return {**specs, "observation": observation}
 
 
 def _sibling(key: NestedKey, name: str) -> NestedKey:
     path = path_of(key)
     return name if len(path) == 1 else (*path[:-1], name)
-

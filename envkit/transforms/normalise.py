@@ -21,7 +21,8 @@ class ObservationNorm(Transform):
         out_keys: their names outside.
         in_keys_inv: actions (or states) that are mapped back on their way in.
         out_keys_inv: their names outside.
-        standard_normal: subtract ``loc`` and divide by ``scale``, instead of multiplying by ``scale`` and adding ``loc``.
+        standard_normal: subtract ``loc`` and divide by ``scale``, instead of multiplying by ``scale`` and adding
+            ``loc``.
         eps: the least standard deviation that counts: entries that vary less are divided by this.
 
     Examples:
@@ -46,7 +47,9 @@ class ObservationNorm(Transform):
             in_keys = ["observation"]
         super().__init__(in_keys, out_keys, in_keys_inv, out_keys_inv)
         if (loc is None) != (scale is None):
-            raise ValueError(f"ObservationNorm: expected loc and scale together or neither, found loc={loc}, scale={scale}")
+            raise ValueError(
+                f"ObservationNorm: expected loc and scale together or neither, found loc={loc}, scale={scale}"
+            )
         self.standard_normal, self.eps = standard_normal, eps
         self.register_buffer("loc", None if loc is None else torch.as_tensor(loc, dtype=_float(loc)))
         self.register_buffer("scale", None if scale is None else torch.as_tensor(scale, dtype=_float(scale)))
@@ -91,7 +94,9 @@ class ObservationNorm(Transform):
         reduce = (reduce_dim,) if isinstance(reduce_dim, int) else tuple(reduce_dim)
         if cat_dim is None:
             if len(reduce) != 1:
-                raise ValueError(f"ObservationNorm.init_stats: expected cat_dim with several reduced dimensions {reduce}")
+                raise ValueError(
+                    f"ObservationNorm.init_stats: expected cat_dim with several reduced dimensions {reduce}"
+                )
             cat_dim = reduce[0]
         parts, frames = [], 0
         while frames < num_iter:
@@ -113,7 +118,11 @@ class ObservationNorm(Transform):
         self._need_stats()
         if self.standard_normal:
             return (value - self.loc) / self.scale
-        return torch.addcmul(self.loc, value, self.scale) if value.dtype == self.loc.dtype else value * self.scale + self.loc
+        return (
+            torch.addcmul(self.loc, value, self.scale)
+            if value.dtype == self.loc.dtype
+            else value * self.scale + self.loc
+        )
 
     def _inv_apply_transform(self, value: torch.Tensor) -> torch.Tensor:
         self._need_stats()
@@ -126,13 +135,15 @@ class ObservationNorm(Transform):
             raise RuntimeError("ObservationNorm: expected loc and scale, found none; call init_stats or pass them")
 
     def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
-        dtype = leaf.dtype if leaf.dtype.is_floating_point else torch.get_default_dtype()
+        dtype = leaf.dtype if leaf.dtype is not None and leaf.dtype.is_floating_point else torch.get_default_dtype()
         if not self.initialized:
             return Unbounded(leaf.shape, dtype=dtype, device=leaf.device)
         dtype = torch.result_type(self.loc, leaf.zero())
         if not isinstance(leaf, Bounded):
             return Unbounded(leaf.shape, dtype=dtype, device=leaf.device)
-        ends = torch.stack([self._apply_transform(end.to(dtype)).expand(leaf.shape) for end in (leaf.space.low, leaf.space.high)])
+        ends = torch.stack(
+            [self._apply_transform(end.to(dtype)).expand(leaf.shape) for end in (leaf.space.low, leaf.space.high)]
+        )
         return Bounded(ends.amin(0), ends.amax(0), shape=leaf.shape, dtype=dtype, device=leaf.device)
 
 

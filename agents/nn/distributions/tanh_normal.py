@@ -71,9 +71,7 @@ class TanhNormal(LeanDistribution):
         self.loc = upscale * torch.tanh(loc / upscale) if tanh_loc else loc
         self.scale = scale
         self.event_dims = event_dims
-        self._box = _make_box(
-            _one_of("low", low, "min", min, -1.0), _one_of("high", high, "max", max, 1.0), loc
-        )
+        self._box = _make_box(_one_of("low", low, "min", min, -1.0), _one_of("high", high, "max", max, 1.0), loc)
 
     @property
     def low(self) -> float | Tensor:
@@ -181,9 +179,7 @@ def _make_box(low: float | Tensor, high: float | Tensor, like: Tensor) -> _Box:
 def _number_box(low: float, high: float, dtype: torch.dtype) -> _Box:
     if not low < high:
         raise ValueError(f"TanhNormal: expected low < high, found low={low} and high={high}")
-    ends = _make_box(
-        torch.tensor(low, dtype=dtype), torch.tensor(high, dtype=dtype), torch.empty(0, dtype=dtype)
-    )
+    ends = _make_box(torch.tensor(low, dtype=dtype), torch.tensor(high, dtype=dtype), torch.empty(0, dtype=dtype))
     half_width = (high - low) / 2
     lowest, highest = ends.lowest.item(), ends.highest.item()
     middle, is_unit = low + half_width, (low, high) == (-1.0, 1.0)
