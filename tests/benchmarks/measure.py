@@ -1,0 +1,67 @@
+"""What a benchmark case is, and how one run of it is timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measured value, the same by CPU time (None where that means nothing), and a remark."""
+
+    value: float
+    cpu_value: float | None = None
+    note: str = ""
+
+
+Implementation = Callable[[int], Sample]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A figure we promise: our implementations and the peers' on the same work.
+
+    The first of `ours` is the one the ratios are about; any further ones are variants shown for information.
+
+    Args:
+        unit: what the value counts.
+        size: amount of work handed to each implementation (`--quick` divides it by ten). Slow peers may do
+            a fraction of it, since a value is always per step, per second or per import.
+        ours: implementations of this project by name.
+        peers: implementations with other libraries by name.
+        targets: wanted ratio ours / peer by peer name: at least that, or at most that where lower is better.
+        limit: wanted value of ours itself, on the same understanding.
+        lower_is_better: the value is a cost (seconds), not a rate.
+    """
+
+    unit: str
+    size: int
+    ours: dict[str, Implementation]
+    peers: dict[str, Implementation]
+    targets: dict[str, float] = field(default_factory=dict)
+    limit: float | None = None
+    lower_is_better: bool = False
+
+    @property
+    def implementations(self) -> dict[str, Implementation]:
+        """All implementations, ours first."""
+        return {**self.ours, **self.peers}
+
+    def meets(self, value: float, target: float) -> bool:
+        """Whether a ratio or value is on the wanted side of its target."""
+        return value <= target if self.lower_is_better else value >= target
+
+
+def clock(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds and CPU seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def rate(work: Callable[[], object], count: int, note: str = "") -> Sample:
+    """Clock `work`, which does `count` units, as units per second."""
+    wall, cpu = clock(work)
+    return Sample(count / wall, count / cpu, note)

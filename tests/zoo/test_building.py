@@ -1,0 +1,43 @@
+import gymnasium
+import pytest
+import torch
+
+from zoo.building import make_agent, make_env, make_training_env, torch_threads
+from zoo.errors import ConfigError
+from zoo.registry import config_names, find_config
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_shipped_config_builds(name):
+    config = find_config(name)
+    if "mujoco" in gymnasium.spec(config.env.id).entry_point:
+        pytest.importorskip("mujoco")
+    env = make_training_env(config)
+    agent = make_agent(config, env)
+    assert env.batch_size == torch.Size([config.env.num_envs])
+    assert agent.steps_per_iteration <= config.total_steps
+    single = make_env(config)
+    for key, leaf in single.observation_spec.items(True, True):
+        assert leaf.dtype is torch.float32
+        assert env.observation_spec[key].dtype is torch.float32
+    assert single.rollout(3, agent.policy)["next", "reward"].shape == (3, 1)
+    env.close()
+    single.close()
+
+
+def test_arguments_that_the_environment_refuses_are_named():
+    config = find_config("ppo/CartPole-v1", ["env.kwargs.gravity_of_mars=true"])
+    with pytest.raises(ConfigError, match=r"env\.kwargs: CartPole-v1 refuses \{'gravity_of_mars': True\}"):
+        make_env(config)
+
+
+def test_threads_are_restored_after_an_error():
+    before = torch.get_num_threads()
+
+    def fail():
+        with torch_threads(before + 1):
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    assert torch.get_num_threads() == before

@@ -1,0 +1,51 @@
+import gymnasium
+import pytest
+
+from zoo.config import config_from_yaml, config_to_yaml
+from zoo.errors import ConfigError, UnknownConfigError
+from zoo.registry import config_names, config_path, find_config
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_shipped_config_loads(name):
+    config = find_config(name)
+    assert config.name == name
+    assert name == f"{config.algorithm}/{config.env.id.replace('/', '-')}"
+    assert config.description
+    assert config.eval.episodes == 100
+    assert config.eval.first_seed == 10_000
+    assert gymnasium.spec(config.env.id).id == config.env.id
+    assert config_from_yaml(config_to_yaml(config)) == config
+    batch = config.env.num_envs * config.agent.steps_per_env
+    assert batch % config.agent.num_minibatches == 0
+    assert batch <= config.total_steps
+
+
+def test_the_four_first_configs_are_there():
+    names = {"ppo/Acrobot-v1", "ppo/CartPole-v1", "ppo/InvertedPendulum-v5", "ppo/Pendulum-v1"}
+    assert names <= set(config_names())
+
+
+@pytest.mark.parametrize("typo", ["ppo/cartpole-v1", "ppo/CartPole-v2", "CartPole-v1", "cartpole", "PPO/CARTPOLE-V1"])
+def test_unknown_names_suggest_the_nearest(typo):
+    with pytest.raises(UnknownConfigError, match=r"did you mean ppo/CartPole-v1"):
+        config_path(typo)
+
+
+def test_a_name_like_no_other_lists_the_known_ones():
+    with pytest.raises(UnknownConfigError, match=r"known: ppo/Acrobot-v1, ppo/CartPole-v1"):
+        config_path("zzz")
+
+
+@pytest.mark.parametrize("name", ["../configs/ppo/CartPole-v1", "/etc/passwd", "", "ppo"])
+def test_names_are_no_paths(name):
+    with pytest.raises(UnknownConfigError):
+        config_path(name)
+
+
+def test_files_of_the_user(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(config_path("ppo/CartPole-v1").read_text())
+    assert find_config(str(file), ["seed=4"]).seed == 4
+    with pytest.raises(ConfigError, match="No such file"):
+        find_config(str(tmp_path / "absent.yaml"))

@@ -1,0 +1,174 @@
+"""What a training run is: data that says everything needed to repeat it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from agents import PPOConfig
+from zoo.errors import ConfigError
+from zoo.schema import validate
+from zoo.yaml_data import dump_yaml, parse_yaml, read_yaml
+
+__all__ = ["EnvConfig", "EvalConfig", "RunConfig", "config_from_yaml", "config_to_yaml", "load_config"]
+
+_ENV_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+")
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The environment to learn in.
+
+    Attributes:
+        id: Id of a registered Gymnasium environment, such as ``CartPole-v1``.
+        num_envs: How many copies are stepped side by side.
+        kwargs: Further arguments for the environment, as plain data.
+    """
+
+    id: str
+    num_envs: int = 1
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Gymnasium imports the module named before a colon, and configs may come from strangers.
+        if not _ENV_ID.fullmatch(self.id):
+            raise ConfigError(f"id {self.id!r} is no environment id such as 'CartPole-v1' (modules are not imported)")
+        if self.num_envs < 1:
+            raise ConfigError(f"num_envs must be at least 1, found {self.num_envs}")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How a trained policy is judged: deterministic episodes from fixed start seeds.
+
+    Attributes:
+        episodes: How many episodes are played.
+        first_seed: Start seed of the first episode; each further one starts from the next seed.
+    """
+
+    episodes: int = 100
+    first_seed: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ConfigError(f"episodes must be at least 1, found {self.episodes}")
+        if self.first_seed < 0:
+            raise ConfigError(f"first_seed must not be negative, found {self.first_seed}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run.
+
+    Attributes:
+        name: Name of the config, ``<algorithm>/<environment>``.
+        env: The environment to learn in.
+        total_steps: Environment steps to train for, summed over all copies.
+        algorithm: The learning algorithm.
+        agent: Settings of the algorithm.
+        seed: Seed of weights, environments and sampling.
+        eval: How the final policy is judged.
+        target: The mean return that counts as solved (the bar), or None where there is no agreed one.
+        description: One line for the list of configs.
+
+    Example:
+        >>> config = RunConfig(name="ppo/CartPole-v1", env=EnvConfig("CartPole-v1"), total_steps=100_000)
+        >>> config.eval.episodes
+        100
+    """
+
+    name: str
+    env: EnvConfig
+    total_steps: int
+    algorithm: Literal["ppo"] = "ppo"
+    agent: PPOConfig = field(default_factory=PPOConfig)
+    seed: int = 0
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    target: float | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.total_steps < 1:
+            raise ConfigError(f"total_steps must be at least 1, found {self.total_steps}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must be between 0 and 2**32 - 1, found {self.seed}")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config from a YAML file.
+
+    Args:
+        path: The file, at most one megabyte of plain data.
+        overrides: Changes in the form ``agent.lr=1e-3``: a dotted key, and a value in YAML.
+
+    Raises:
+        ConfigError: The file or an override is wrong; the message names the file and line, or the override.
+
+    Example:
+        >>> from zoo.registry import config_path
+        >>> load_config(config_path("ppo/CartPole-v1"), ["total_steps=20000"]).total_steps
+        20000
+    """
+    document = read_yaml(path)
+    return _build(document.data, document.lines, overrides, str(path))
+
+
+def config_from_yaml(text: str, overrides: Sequence[str] = (), source: str = "config") -> RunConfig:
+    """Read a config from YAML text; see :func:`load_config`.
+
+    Example:
+        >>> text = "{name: ppo/CartPole-v1, env: {id: CartPole-v1}, total_steps: 1000}"
+        >>> config_from_yaml(text, ["agent.lr=1e-3"]).agent.lr
+        0.001
+    """
+    document = parse_yaml(text, source)
+    return _build(document.data, document.lines, overrides, source)
+
+
+def config_to_yaml(config: RunConfig) -> str:
+    """Write a config, every default spelt out, as YAML that :func:`config_from_yaml` reads back unchanged.
+
+    Example:
+        >>> config = RunConfig(name="ppo/CartPole-v1", env=EnvConfig("CartPole-v1"), total_steps=1000)
+        >>> config_from_yaml(config_to_yaml(config)) == config
+        True
+    """
+    return dump_yaml(_plain(dataclasses.asdict(config)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(data: Any, lines: Mapping[Any, int], overrides: Sequence[str], source: str) -> RunConfig:
+    origins = {path: f"{source}:{line}" for path, line in lines.items() if path}
+    for override in overrides:
+        _apply(data, override, origins)
+    return validate(RunConfig, data, origins, source)
+
+
+def _apply(data: Any, override: str, origins: dict[Any, str]) -> None:
+    """Write one override into the data, and note it as the origin of its entry."""
+    origin = f"override {override!r}"
+    key, equals, value = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise ConfigError(f"{origin}: expected key=value, such as agent.lr=1e-3")
+    inner = data
+    for n, part in enumerate(path[:-1], start=1):
+        if isinstance(inner, dict):
+            if part not in inner:
+                origins[path[:n]] = origin
+            inner = inner.setdefault(part, {})
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{origin}: {'.'.join(path[:-1]) or 'the config'} is no mapping of keys to values")
+    inner[path[-1]] = parse_yaml(value, origin).data
+    origins[path] = origin

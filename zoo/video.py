@@ -1,0 +1,134 @@
+"""Videos of a trained policy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+from tensordict.nn import TensorDictModuleBase
+
+from envkit import EnvBase, ExplorationType, set_exploration_type, step_mdp
+from zoo.building import load_agent, make_env, torch_threads
+from zoo.files import replacing
+from zoo.run import RunFolder
+
+__all__ = ["encode_video", "episode_frames", "record_video"]
+
+
+def encode_video(frames: Iterable[npt.NDArray[np.uint8]], path: Path, *, fps: float = 30) -> int:
+    """Encode frames as an H.264 video in an MP4 file, in a pixel format that every player knows.
+
+    Args:
+        frames: RGB pictures, uint8 of shape (height, width, 3), all alike. Odd sizes are evened by repeating
+            the last row or column.
+        path: The file to write; it appears when complete.
+        fps: Frames per second.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        ValueError: There is no frame, or one of another shape or dtype.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> encode_video(np.zeros((3, 64, 64, 3), dtype=np.uint8), Path(folder.name) / "black.mp4")
+        3
+        >>> folder.cleanup()
+    """
+    count = 0
+    shape: tuple[int, ...] | None = None
+    with (
+        replacing(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            shape = shape or frame.shape
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or frame.shape != shape:
+                expected = f"uint8 of shape {(*shape[:2], 3)}"
+                raise ValueError(f"frame {count}: expected {expected}, found {frame.dtype} of {frame.shape}")
+            even = np.pad(frame, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+            if count == 0:
+                stream.height, stream.width = even.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+            count += 1
+        if not count:
+            raise ValueError("a video needs at least one frame, found none")
+        container.mux(stream.encode())
+    return count
+
+
+def episode_frames(env: EnvBase, policy: TensorDictModuleBase, seeds: Iterable[int]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Play one deterministic episode per start seed, and yield every picture, those of the reset included.
+
+    Args:
+        env: A single environment whose observations have ``"pixels"``, uint8 of shape (height, width, 3).
+        policy: Writes the action.
+        seeds: Start seeds.
+    """
+    for seed in seeds:
+        env.set_seed(seed)
+        td = env.reset()
+        yield td["pixels"].numpy().copy()
+        done = False
+        while not done:
+            # Entered for each step, so that the caller's own settings hold while the generator waits.
+            with torch.no_grad(), set_exploration_type(ExplorationType.DETERMINISTIC):
+                td = env.step(policy(td))
+            yield td["next", "pixels"].numpy().copy()
+            done = bool(td["next", "done"].any())
+            td = step_mdp(td)
+
+
+def record_video(folder: RunFolder, path: Path | None = None, *, episodes: int = 1) -> tuple[Path, int]:
+    """Record deterministic episodes of a run's checkpoint, from the start seeds of its evaluation.
+
+    Args:
+        folder: The run.
+        path: The MP4 file to write, by default ``video.mp4`` in the run folder.
+        episodes: How many episodes follow one another.
+
+    Returns:
+        The file, and how many frames it has.
+
+    Raises:
+        ConfigError: The config of the run is damaged.
+        CheckpointError: The checkpoint is damaged or does not fit the environment.
+    """
+    _render_without_display()
+    config = folder.load_config()
+    path = folder.path / "video.mp4" if path is None else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = config.eval.first_seed
+    with torch_threads():
+        plain_env = make_env(config)
+        try:
+            agent = load_agent(config, folder.checkpoint, plain_env)
+        finally:
+            plain_env.close()
+        env = make_env(config, render_mode="rgb_array", from_pixels=True, pixels_only=False)
+        try:
+            frames = episode_frames(env, agent.policy, range(first, first + episodes))
+            metadata: Any = env.metadata
+            count = encode_video(frames, path, fps=metadata.get("render_fps", 30))
+        finally:
+            env.close()
+    return path, count
+
+
+def _render_without_display() -> None:
+    """Let pygame and MuJoCo draw in memory where there is no screen."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("MUJOCO_GL", "egl")
