@@ -63,7 +63,7 @@ def load_checkpoint(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tenso
     try:
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         data = json.loads(header.get("data", "null"))
     except (safetensors.SafetensorError, json.JSONDecodeError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged, or no checkpoint: {error}") from error

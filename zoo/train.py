@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from agents import PPO
@@ -121,7 +121,7 @@ class _Record:
         self._agent = agent
         self._progress = progress
         self._checkpoint_seconds = checkpoint_seconds
-        self._began_at = datetime.now(timezone.utc)
+        self._began_at = datetime.now(UTC)
         write_text(folder.config, config_to_yaml(config))
         self._write_metadata("training")
 

@@ -240,13 +240,17 @@ class _Examiner:
         if reward and isinstance(value, torch.Tensor) and value.numel() == leaf.shape.numel():
             value = value.reshape(leaf.shape)  # the runtime adds a missing trailing 1
             out.set(key, value)
+        if isinstance(value, torch.Tensor) and value.ndim != leaf.ndim:  # which a spec takes for more batch dimensions
+            self.add(method, key, _told(leaf), _told(value), "correct the data, or its spec")
+            out.set(key, leaf.zero())
+            return
         for problem in leaf.violations(value):
             fits = isinstance(value, torch.Tensor) and value.shape == leaf.shape and value.dtype == leaf.dtype
             fix = "correct the value, or the bounds of its spec" if fits else "correct the data, or its spec"
             if "nan" in problem.found:
                 fix = "keep NaN out of the data"
             self.add(method, key, problem.expected, problem.found, fix)
-            if not fits and not leaf.has_dynamic_shape:
+            if not fits:
                 out.set(key, leaf.zero())
 
 
@@ -257,7 +261,7 @@ def _same(value: torch.Tensor, other: Any) -> bool:
     return bool(((value == other) | ((value != value) & (other != other))).all())
 
 
-def _told(leaf: TensorSpec) -> str:
+def _told(leaf: TensorSpec | torch.Tensor) -> str:
     return f"{str(leaf.dtype).removeprefix('torch.')} of shape {list(leaf.shape)}"
 
 

@@ -22,7 +22,7 @@ from envkit.specs import Composite, TensorSpec, Unbounded
 from envkit.storage import Slab, entries, put
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["EnvBase"]
 
@@ -32,13 +32,15 @@ ROLES = ("action", "state", "observation", "reward", "done")
 class _Runtime:
     """What changes while an env runs, kept out of ``nn.Module`` whose attribute writes are slow."""
 
-    __slots__ = ("advance", "checked_reset", "checked_step", "generator", "plan", "ring", "started")
+    __slots__ = ("advance", "checked_reset", "checked_step", "generator", "plan", "quick", "ring", "started")
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
         self.advance: Advance | None = None
         self.generator: torch.Generator | None = None
+        # The rows that the public port of a RowEnv writes in; `quick` is the same once nothing is left to check.
         self.ring: Any = None
+        self.quick: Any = None
         self.started = self.checked_reset = self.checked_step = False
 
 
@@ -134,6 +136,11 @@ class EnvBase(nn.Module):
         self._runtime.advance = Advance([key for key in plan.reward_keys if key not in kept])
         return plan
 
+    def _forget_plan(self) -> None:
+        """After a change to the specs: nothing that was derived from them is used again."""
+        runtime = self._runtime
+        runtime.plan = runtime.advance = runtime.ring = runtime.quick = None
+
     def _complete_specs(self) -> dict[str, Composite]:
         """The five specs with their defaults filled in."""
         specs = dict(self._specs)
@@ -151,7 +158,7 @@ class EnvBase(nn.Module):
     def set_spec_lock_(self, mode: bool = True) -> Self:
         """Locks the specs and compiles them, or unlocks them and drops what was compiled."""
         self._locked = mode
-        self._runtime.plan = None
+        self._forget_plan()
         if mode:
             self._compile()
         else:
@@ -178,7 +185,7 @@ class EnvBase(nn.Module):
                 if not leaf.shape:
                     raise SpecError(f"{role}_spec {key!r}: expected a shape with a trailing 1, found []")
         self._specs[role] = _with_batch(spec, self._batch_size, role, self._device)
-        self._runtime.plan = None
+        self._forget_plan()
 
     def _wrap(self, role: str, leaf: TensorSpec) -> Composite:
         size = self._batch_size
@@ -351,7 +358,8 @@ class EnvBase(nn.Module):
                 f"batch_size: expected an env without batch dimensions to resize, found {list(self._batch_size)}"
             )
         specs = {role: spec.expand(*size, *spec.shape) for role, spec in self._specs.items()}
-        self._batch_size, self._specs, self._runtime.plan = size, specs, None
+        self._batch_size, self._specs = size, specs
+        self._forget_plan()
 
     shape = batch_size
 
@@ -375,7 +383,7 @@ class EnvBase(nn.Module):
         """Moves the env: its specs and its outputs. Other casts of ``nn.Module`` do not apply to envs."""
         self._device = torch.device(device)
         self._specs = {role: spec.to(self._device) for role, spec in self._specs.items()}
-        self._runtime.plan = None
+        self._forget_plan()
         return super().to(self._device)
 
     @property

@@ -15,6 +15,7 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 
 from envkit.errors import EnvDataError, SpecError
 from envkit.specs import Categorical, Composite, NonTensor, TensorSpec
+from envkit.storage import peek
 
 __all__ = ["DoneGroup", "Plan", "complete_done_spec", "path_of"]
 
@@ -102,7 +103,7 @@ class DoneGroup(NamedTuple):
             out.set(self.done, terminated.clone() if truncated is None else terminated | truncated)
 
     def _flag(self, out: TensorDictBase, key: NestedKey, size: torch.Size) -> torch.Tensor | None:
-        flag = out.get(key, None)
+        flag = peek(out, key)
         if flag is None:
             return None
         if flag.dtype is not torch.bool:
@@ -215,7 +216,7 @@ class Plan:
 
     def _complete_values(self, out: TensorDictBase, leaves: list[_Leaf], size: torch.Size, method: str) -> None:
         for key, shape, dtype, reshape, fixed in leaves:
-            value = out.get(key, None)
+            value = peek(out, key)
             if value is None:
                 raise self._missing(key, out, method)
             if size is not self.batch_size:
@@ -228,7 +229,7 @@ class Plan:
                     )
                 value = value.reshape(shape)
                 out.set(key, value)
-            if value.dtype != dtype:
+            if value.dtype is not dtype:
                 raise EnvDataError(
                     f"{key!r} returned by the env's {method}: expected dtype {dtype}, found {value.dtype}"
                 )

@@ -60,31 +60,30 @@ class RowEnv(EnvBase):
         return self._placed(ring.first(row))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        return self._placed(self._ring().step(tensordict))
+        return self._placed(self._ring().step(tensordict, entries(tensordict)))
 
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """See :meth:`~envkit.EnvBase.step`."""
+        ring: _Ring | None = self._runtime.quick
+        if ring is not None and ring.row < ring.rows:
+            size, given = tensordict.batch_size, entries(tensordict)
+            if (size is ring.batch_size or size == ring.batch_size) and "next" not in given:
+                put(tensordict, "next", ring.step(tensordict, given))
+                return tensordict
+        # Anything unusual, the first step among it, goes the long way.
+        super().step(tensordict)
         runtime = self._runtime
-        ring: _Ring | None = runtime.ring
-        # The shortest way for the steady state; anything unusual goes through the base class.
-        if (
-            ring is None
-            or ring.row == ring.rows
-            or ring.plan is not runtime.plan
-            or not (runtime.checked_step and ring.on_cpu and self._trusted)
-            or tensordict.batch_size != ring.plan.batch_size
-            or "next" in entries(tensordict)
-        ):
-            return super().step(tensordict)
-        put(tensordict, "next", ring.step(tensordict))
+        if runtime.checked_step and self._trusted and (self._device is None or self._device.type == "cpu"):
+            runtime.quick = runtime.ring
         return tensordict
 
     def _ring(self) -> _Ring:
-        ring = self._runtime.ring
-        if ring is None or ring.plan is not self._runtime.plan:
-            ring = self._runtime.ring = _Ring(self, FIRST_ROWS)
+        runtime = self._runtime
+        ring = runtime.ring
+        if ring is None or ring.plan is not runtime.plan:
+            ring = runtime.ring = _Ring(self, FIRST_ROWS)
         elif ring.row == ring.rows:
-            ring = self._runtime.ring = _Ring(self, 2 * ring.rows)
+            ring = runtime.ring = _Ring(self, 2 * ring.rows)
         return ring
 
     def _placed(self, out: TensorDictBase) -> TensorDictBase:
@@ -108,11 +107,9 @@ class _Ring:
         )
         self.port = env._native_rows(self.root, self.following)
         self.first = self.root.reader([*plan.observation_keys, *plan.done_keys])
-        self._unbind = self.following.unbinder(self.following.columns)
-        self._views: list[TensorDictBase] = []
-        self._first_view = 0
+        self._next = self.following.viewer(self.following.columns)
         self.row = 0
-        self.on_cpu = env.device is None or env.device.type == "cpu"
+        self.batch_size = plan.batch_size
         self._inputs = [
             (key, self.root.spec[key].shape, self.root.spec[key].dtype, self.root.arrays[key])
             for key in (*plan.action_keys, *plan.state_keys)
@@ -126,9 +123,9 @@ class _Ring:
             if value is not None:
                 self.root.columns[key][self.row] = value
 
-    def step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Copies action (and state) into the current row and steps it."""
-        row, given = self.row, entries(tensordict)
+    def step(self, tensordict: TensorDictBase, given: dict[str, Any]) -> TensorDictBase:
+        """Copies action (and state) into the current row and steps it; ``given`` are the entries of ``tensordict``."""
+        row = self.row
         if self._context:
             self.recall(tensordict)
         for key, shape, dtype, array in self._inputs:
@@ -149,11 +146,7 @@ class _Ring:
                 array[row] = value.detach().cpu().numpy() if shape else value.item()
         self.port.step(row)
         self.row = row + 1
-        index = row - self._first_view
-        if index >= len(self._views):
-            # Few at a time: what is made here is still in the processor's cache when it is handed out.
-            self._views, self._first_view, index = self._unbind(row, min(row + VIEWS, self.rows)), row, 0
-        return self._views[index]
+        return self._next(row)
 
 
 def _most_rows(plan: Plan) -> int:

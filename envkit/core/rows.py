@@ -43,15 +43,19 @@ class TensorDictRows:
 
     def __init__(self, env: EnvBase, root: Slab, following: Slab) -> None:
         plan = env.plan
-        self._env, self._root, self._following = env, root, following
+        self._env = env
         inputs = [*plan.action_keys, *plan.state_keys]
         inputs += [key for key in (*plan.observation_keys, *plan.done_keys) if key not in plan.state_keys]
-        self._first = [*plan.observation_keys, *plan.done_keys]
-        self._states = plan.kept
-        self._outputs = [*plan.observation_keys, *plan.reward_keys, *plan.done_keys]
-        self._done = [following.columns[group.done] for group in plan.done_groups]
-        self._read_input = root.reader(inputs)
-        self._read_first = root.reader([*self._first, *self._states])
+        first = [*plan.observation_keys, *plan.done_keys]
+        self._read_input = root.viewer(inputs)
+        self._read_first = root.reader([*first, *plan.kept])
+        self._write_first = root.writer(first)
+        self._write_states = [(key, root.writer([key])) for key in plan.kept]
+        self._write_next = following.writer([*plan.observation_keys, *plan.reward_keys, *plan.done_keys])
+        done = [following.arrays[group.done] for group in plan.done_groups]
+        # A single flag a row can be read as a scalar.
+        self._ended = [array[:, 0] for array in done if array.shape[1:] == (1,)]
+        self._done = [array for array in done if array.shape[1:] != (1,)]
 
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         """See :meth:`RowPort.reset`."""
@@ -62,11 +66,16 @@ class TensorDictRows:
             for key, mask in masks.items():
                 given.set(key, mask)
             out = self._env.reset(given, **kwargs)
-        self._root.write(row, out, self._first)
-        self._root.write(row, out, [key for key in self._states if out.get(key, None) is not None])
+        self._write_first(row, out)
+        for key, write in self._write_states:
+            if out.get(key, None) is not None:
+                write(row, out)
 
     def step(self, row: int) -> bool:
         """See :meth:`RowPort.step`."""
         out = self._env.next_of(self._read_input(row))
-        self._following.write(row, out, self._outputs)
-        return any(bool(column[row].any()) for column in self._done)
+        self._write_next(row, out)
+        for column in self._ended:
+            if column[row]:
+                return True
+        return any(array[row].any() for array in self._done)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -14,7 +13,7 @@ from envkit.core.plan import path_of
 from envkit.core.rows import RowPort
 from envkit.core.values import check_finite, check_values
 from envkit.errors import PolicyError
-from envkit.storage import Slab
+from envkit.storage import Slab, put_row
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
@@ -80,7 +79,8 @@ class Runner:
         plan, root, following = self.plan, self.root, self.following
         self._port: RowPort = self.env._row_port(root, following)
         # Destination and source of what a step hands on. Done flags are not among it: rows start out as zeros, and a
-        # row from which a step is taken is not done - unless a group above, still going on, keeps a done one from its reset.
+        # row from which a step is taken is not done - unless a group above, still going on, keeps a done one from its
+        # reset.
         carried = plan.carried if len(plan.done_groups) == 1 else [*plan.carried, *plan.done_keys]
         self._carry = [(root.arrays[key], following.arrays[key]) for key in carried]
         self._carry += [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
@@ -131,7 +131,7 @@ class Runner:
                 raise KeyError(
                     f"{key!r} is missing from the TensorDict to start from: found {sorted(map(str, tensordict.keys()))}"
                 )
-            self.root.write(0, tensordict, [key])
+            self.root.writer([key])(0, tensordict)
 
     def _check_reset(self, row: int) -> None:
         runtime = self.env._runtime
@@ -215,7 +215,7 @@ class Runner:
     def _ask(self, row: int, stop: int) -> None:
         """The policy's action, and what else it writes, for one row."""
         if self._read is None:
-            self._read = self.root.reader(self._visible())
+            self._read = self.root.viewer(self._visible())
         given = self._read(row)
         if self.policy_device is not None:
             given = given.to(self.policy_device)
@@ -227,18 +227,13 @@ class Runner:
             self._first_answer(out, known)
         for key, (array, shape) in zip(self._written, self._slots, strict=True):  # type: ignore[arg-type]
             value = out.get(key, None)
-            if not isinstance(value, torch.Tensor):
-                if value is None:
-                    raise PolicyError(f"the policy wrote no {key!r} this time; it did at its first call")
-                array[row] = value
-            elif array.__class__ is list:
-                array[row] = value
-            elif value.shape != shape:
+            if value is None:
+                raise PolicyError(f"the policy wrote no {key!r} this time; it did at its first call")
+            if isinstance(value, torch.Tensor) and array.__class__ is not list and value.shape != shape:
                 raise PolicyError(
                     f"{key!r} written by the policy: expected shape {list(shape)}, found {list(value.shape)}"
                 )
-            else:
-                array[row] = value.detach().cpu().numpy() if array.__class__ is np.ndarray else value
+            put_row(array, row, value)
 
     def _visible(self) -> list[NestedKey]:
         """The entries of a row that the policy is shown: what it says it reads, or all that is no answer of its own."""
@@ -282,9 +277,8 @@ class Runner:
             check_finite(self.env, self.root, self.following, stop)
         dim = self.plan.batch_dims
         if self.root.loose or self.following.loose:
-            rows = self.root.unbound(self.root.columns, stop)
-            for row, following in zip(rows, self.following.unbound(self.following.columns, stop), strict=True):
-                row.set("next", following)
+            before, after = self.root.reader(self.root.columns), self.following.reader(self.following.columns)
+            rows = [before(row).set("next", after(row)) for row in range(stop)]
             out: TensorDictBase = LazyStackedTensorDict.lazy_stack(rows, dim)
         else:
             out = self.root.tensordict(stop, time_dim=dim)

@@ -60,8 +60,17 @@ def step_mdp(
     """
     if reward_keys.__class__ is list or done_keys.__class__ is list or action_keys.__class__ is list:
         reward_keys, done_keys, action_keys = _Keys(reward_keys), _Keys(done_keys), _Keys(action_keys)
-    advance = _compiled(keep_other, exclude_reward, exclude_done, exclude_action, reward_keys, done_keys, action_keys)
-    out = advance(tensordict)
+    usual = keep_other and exclude_reward and not exclude_done and exclude_action
+    if usual and reward_keys == "reward" and action_keys == "action":
+        out = _USUAL(tensordict)
+    else:
+        options = (keep_other, exclude_reward, exclude_done, exclude_action)
+        out = _compiled(*options, reward_keys, done_keys, action_keys)(tensordict)
+    if not (keep_other or exclude_action):
+        for key in action_keys if isinstance(action_keys, _Keys) else [action_keys]:
+            action = None if key is None else tensordict.get(key, None)
+            if action is not None:
+                out.set(key, action)  # type: ignore[arg-type]
     return out if next_tensordict is None else next_tensordict.update(out)
 
 
@@ -75,60 +84,68 @@ class Advance:
     """
 
     def __init__(self, drop: Iterable[NestedKey], drop_names: Iterable[str] = (), *, keep_other: bool = True) -> None:
-        self.keep_other = keep_other
-        self.drop_names = frozenset(drop_names)
-        self.drop: dict[str, Any] = {}
-        for key in drop:
-            *prefix, name = path_of(key)
-            level = self.drop
-            for part in prefix:
-                level = level.setdefault(part, {})
-            level[name] = None
-        self._dropped = (*self.drop, *self.drop_names)
+        self._level = _Level([path_of(key) for key in drop], frozenset(drop_names), keep_other, frozenset({"next"}))
 
     def __call__(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The input of the step after ``tensordict``."""
         if tensordict.__class__ is not TensorDict and isinstance(tensordict, LazyStackedTensorDict):
             dim = tensordict.stack_dim
             return LazyStackedTensorDict.lazy_stack([self(td) for td in tensordict.unbind(dim)], dim)
-        following = entries(tensordict).get("next")
+        before = entries(tensordict)
+        following = before.get("next")
         if following is None:
-            raise KeyError(
-                f'"next" is missing: expected the output of env.step, found keys {sorted(tensordict.keys())}'
-            )
-        return self._level(tensordict, following, self.drop, top=True)
+            raise KeyError(f'"next" is missing: expected the output of env.step, found keys {sorted(before)}')
+        return self._level.merge(tensordict, before, entries(following))
 
-    def _level(
-        self, root: TensorDictBase | None, following: TensorDictBase | None, drop: dict[str, Any], top: bool = False
-    ) -> TensorDictBase:
-        after = {} if following is None else entries(following)
-        keep = dict(after)
-        flat = True
-        for value in keep.values():
-            if value.__class__ is not Tensor:
-                flat = False
-        if root is not None and self.keep_other:
-            for name, value in entries(root).items():
-                if name not in keep:
+
+class _Level:
+    """What is left behind at one nesting level, and at the levels below."""
+
+    def __init__(
+        self,
+        drop: list[tuple[str, ...]],
+        drop_names: frozenset[str],
+        keep_other: bool,
+        also: frozenset[str] = frozenset(),
+    ) -> None:
+        self.skip = drop_names | also | {path[0] for path in drop if len(path) == 1}
+        self.keep_other = keep_other
+        self.below = {
+            name: _Level([path[1:] for path in drop if path[0] == name and len(path) > 1], drop_names, keep_other)
+            for name in {path[0] for path in drop if len(path) > 1}
+        }
+        self.elsewhere = (drop_names, keep_other)
+
+    def merge(self, like: TensorDictBase, before: dict[str, Any], after: dict[str, Any]) -> TensorDictBase:
+        """Entries of ``after`` and, where there are none, of ``before``, in a TensorDict like ``like``."""
+        keep, skip, flat = {}, self.skip, True
+        for name, value in after.items():
+            if name not in skip:
+                keep[name] = value
+                if value.__class__ is not Tensor:
+                    flat = False
+        if self.keep_other:
+            for name, value in before.items():
+                if name not in keep and name not in skip:
                     keep[name] = value
-                    if value.__class__ is not Tensor and name != "next":
+                    if value.__class__ is not Tensor:
                         flat = False
-        if top:
-            keep.pop("next", None)
-        for name in self._dropped if top else (*drop, *self.drop_names):
-            if name in keep and drop.get(name) is None:
-                del keep[name]
         if not flat:
-            before = entries(root) if root is not None and self.keep_other else {}
-            for name, value in list(keep.items()):
-                if value.__class__ is not Tensor and isinstance(value, TensorDictBase):
-                    level = self._level(before.get(name), after.get(name), drop.get(name) or {})
-                    if name in after or not level.is_empty():
-                        keep[name] = level
-                    else:
-                        del keep[name]
-        like = following if following is not None else root
-        return unchecked(keep, like.batch_size, like.device)  # type: ignore[union-attr]
+            self._descend(keep, before, after)
+        return unchecked(keep, like.batch_size, like.device)
+
+    def _descend(self, keep: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Merges the nested TensorDicts in ``keep`` as well."""
+        for name, value in list(keep.items()):
+            if isinstance(value, TensorDictBase):
+                sides = (
+                    side.get(name) if isinstance(side.get(name), TensorDictBase) else None for side in (before, after)
+                )
+                first, second = ({} if side is None else entries(side) for side in sides)
+                level = self.below.get(name) or _Level([], *self.elsewhere)
+                keep[name] = level.merge(value, first, second)
+                if name not in after and keep[name].is_empty():
+                    del keep[name]
 
 
 class _Keys(tuple):
@@ -155,3 +172,6 @@ def _compiled(
         if exclude and keys is not None:
             drop += keys if isinstance(keys, _Keys) else [keys]  # type: ignore[list-item]
     return Advance(drop, DONE_NAMES if exclude_done and done_keys is None else (), keep_other=keep_other)
+
+
+_USUAL = _compiled(True, True, False, True, "reward", None, "action")

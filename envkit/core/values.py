@@ -35,8 +35,10 @@ def check_values(env: EnvBase, out: TensorDictBase, keys: Iterable[NestedKey], m
             continue
         if not isinstance(value, torch.Tensor):
             raise EnvDataError(f"{key!r} returned by {_name(env)}.{method}: expected {leaf}, found {value!r}")
-        if env.check_finite and _non_finite(leaf, value):
-            raise _error(env, key, leaf, value, method)
+        if _non_finite(leaf, value):
+            if env.check_finite:
+                raise _error(env, key, leaf, value, method)
+            continue
         problem = leaf.violations(value)
         text = f"expected {problem[0].expected}, found {problem[0].found}" if problem else f"not in {leaf}"
         warnings.warn(f"{key!r} returned by {_name(env)}.{method} is out of bounds: {text}", stacklevel=4)

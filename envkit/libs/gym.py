@@ -235,6 +235,7 @@ class GymRows:
         spec, readers, info_keys = env._simulator_spec, env._readers, list(env._info_spec.keys(True, True))
         sees_state = not (env.from_pixels and env.pixels_only)
         pixels = row_writer(env.observation_spec["pixels"], arrays, "pixels") if env.from_pixels else None
+        write_info = slab.writer(info_keys)
         render = env._env.render
         if env._wraps_dict or not sees_state:
             observe = row_writer(spec, arrays, ()) if sees_state else None
@@ -252,7 +253,7 @@ class GymRows:
                 read = TensorDict()
                 for reader in readers:
                     read = reader(info, read)
-                slab.write(row, read, info_keys)
+                write_info(row, read)
 
         return write
 

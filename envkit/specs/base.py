@@ -14,7 +14,7 @@ from envkit.specs.locking import Lockable
 from envkit.specs.shapes import ShapeOp, describe_shape, index_op, sizes_from_args
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["TensorSpec", "Violation"]
 

@@ -17,7 +17,7 @@ from envkit.specs.nontensor import NonTensor
 from envkit.specs.shapes import ShapeOp, as_size, describe_shape, full_size, probe, settle
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Composite"]
 
@@ -429,7 +429,7 @@ class Composite(TensorSpec):
         if not _is_mapping(value):
             kind = "tuple" if self._is_tuple else "mapping"
             raise SpecError(f"expected a {kind} with the keys {list(self._specs)}, found {type(value).__name__}")
-        unknown = [key for key in value.keys() if key not in self._specs]  # noqa: SIM118
+        unknown = [key for key in value.keys() if key not in self._specs]
         if unknown:
             raise SpecError(f"expected the keys {list(self._specs)}, found the unknown key {unknown[0]!r}")
         encoded = {}

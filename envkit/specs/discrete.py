@@ -17,7 +17,7 @@ from envkit.specs.onehot import OneHotLeaf
 from envkit.specs.shapes import as_size, known_index
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Categorical", "OneHot"]
 

@@ -41,5 +41,5 @@ def make_composite_from_td(data: TensorDictBase, unsqueeze_null_shapes: bool = T
         shape = (1,) if unsqueeze_null_shapes and not value.shape else value.shape
         return Unbounded(shape, value.device, value.dtype)
 
-    specs = {key: describe(data.get(key)) for key in data.keys()}  # noqa: SIM118
+    specs = {key: describe(data.get(key)) for key in data.keys()}
     return Composite(specs, shape=data.batch_size, device=data.device)

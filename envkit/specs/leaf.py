@@ -15,7 +15,7 @@ from envkit.specs.convert import describe_dtype
 from envkit.specs.shapes import UNKNOWN, ShapeOp, as_size, compact, describe_shape, probe, settle
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Leaf"]
 

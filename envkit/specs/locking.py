@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envkit.errors import LockedSpecError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Lockable"]
 

@@ -15,7 +15,7 @@ from envkit.specs.shapes import describe_shape
 from envkit.specs.tensor_leaf import TensorLeaf
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["MaskedLeaf", "allowed_only", "nearest_allowed", "sample_allowed"]
 

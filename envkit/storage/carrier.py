@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import NestedKey, TensorDict, TensorDictBase
 
-__all__ = ["entries", "put", "unchecked"]
+__all__ = ["entries", "peek", "put", "unchecked"]
 
 
 def _public(source: dict[str, Any], batch_size: torch.Size, device: torch.device | None = None) -> TensorDict:
@@ -58,6 +58,18 @@ def entries(tensordict: TensorDictBase) -> dict[str, Any]:
     if _KNOWN and tensordict.__class__ is TensorDict:
         return tensordict._tensordict
     return dict(tensordict.items())
+
+
+def peek(tensordict: TensorDictBase, key: NestedKey) -> Any:
+    """The entry at ``key``, or None.
+
+    Examples:
+        >>> peek(TensorDict({"a": torch.zeros(2)}, [2]), "b") is None
+        True
+    """
+    if _KNOWN and key.__class__ is str and tensordict.__class__ is TensorDict:
+        return tensordict._tensordict.get(key)
+    return tensordict.get(key, None)
 
 
 def put(tensordict: TensorDictBase, name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ the slab *is* the rollout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ import torch
 from tensordict import LazyStackedTensorDict, NestedKey, NonTensorData, TensorDict, TensorDictBase
 
 from envkit.specs import Composite, NonTensor, TensorSpec
-from envkit.storage.carrier import unchecked
+from envkit.storage.carrier import entries, unchecked
 
-__all__ = ["Column", "Slab", "row_builder"]
+__all__ = ["Column", "Slab", "put_row"]
 
 Column = torch.Tensor | list
+VIEWS = 32
 
 
 class Slab:
@@ -77,14 +78,26 @@ class Slab:
             part.add(key, column[:, index])
         return part
 
-    def write(self, row: int, values: Mapping[NestedKey, Any] | TensorDictBase, keys: Iterable[NestedKey]) -> None:
-        """Copies ``values[key]`` into row ``row`` for each of ``keys``."""
-        for key in keys:
-            column = self.columns[key]
-            if isinstance(column, list):
-                column[row] = values.get(key)
-            else:
-                column[row].copy_(values.get(key))  # type: ignore[arg-type]
+    def writer(self, keys: Iterable[NestedKey]) -> Callable[[int, TensorDictBase], None]:
+        """A function ``write(row, tensordict)`` that copies the entries ``keys`` into a row.
+
+        Shapes and dtypes are the caller's care.
+        """
+        arrays = {key: self.arrays[key] for key in keys}
+        names = [(key, a) for key, a in arrays.items() if isinstance(key, str) and not isinstance(a, list)]
+        paths = [(key, a) for key, a in arrays.items() if isinstance(key, tuple) or isinstance(a, list)]
+
+        def write(row: int, values: TensorDictBase) -> None:
+            flat = entries(values)
+            for name, array in names:
+                try:
+                    array[row] = flat[name].numpy()
+                except (AttributeError, RuntimeError, TypeError):  # no plain tensor of the CPU, or no array
+                    put_row(array, row, flat[name])
+            for path, array in paths:
+                put_row(array, row, values.get(path))
+
+        return write
 
     def reader(self, keys: Iterable[NestedKey]) -> Callable[[int], TensorDict]:
         """A function from a row's index to a TensorDict over that row's memory, for rows that are read one by one."""
@@ -93,21 +106,30 @@ class Slab:
         build = row_builder(keys, self.spec, self.batch_size, self.device)
         return lambda row: build([column[row] for column in columns])
 
-    def unbinder(self, keys: Iterable[NestedKey]) -> Callable[[int, int], list[TensorDict]]:
-        """A function from ``start, stop`` to one TensorDict for each of these rows, over their memory."""
+    def viewer(self, keys: Iterable[NestedKey]) -> Callable[[int], TensorDict]:
+        """Same as :meth:`reader`, for rows that are read one after the other.
+
+        Views are made for a few rows at once, which is cheaper; few, so that they are still in the processor's cache
+        when they are handed out.
+        """
         keys = list(keys)
         columns = [self.columns[key] for key in keys]
+        tensors = [column for column in columns if isinstance(column, torch.Tensor)]
+        if len(tensors) < len(columns):
+            return self.reader(keys)  # the entries of lists are not there yet
         build = row_builder(keys, self.spec, self.batch_size, self.device)
+        first = 0
+        views: list[TensorDict] = []
 
-        def unbind(start: int, stop: int) -> list[TensorDict]:
-            parts = [c[start:stop] if c.__class__ is list else c[start:stop].unbind(0) for c in columns]  # type: ignore[union-attr]
-            return [build(values) for values in zip(*parts, strict=True)]
+        def view(row: int) -> TensorDict:
+            nonlocal first, views
+            index = row - first
+            if not 0 <= index < len(views):
+                parts = [tensor[row : row + VIEWS].unbind(0) for tensor in tensors]
+                first, index, views = row, 0, [build(values) for values in zip(*parts, strict=True)]
+            return views[index]
 
-        return unbind
-
-    def unbound(self, keys: Iterable[NestedKey], stop: int, start: int = 0) -> list[TensorDict]:
-        """One TensorDict for each of the rows ``start:stop``, over their memory."""
-        return self.unbinder(keys)(start, stop)
+        return view
 
     def tensordict(self, stop: int, start: int = 0, *, time_dim: int = 0) -> TensorDictBase:
         """Rows ``start:stop`` as one TensorDict, with the rows moved to dimension ``time_dim``.
@@ -116,8 +138,8 @@ class Slab:
         columns it is a lazy stack.
         """
         if self.loose:
-            rows = self.unbound(self.columns, stop, start)
-            return LazyStackedTensorDict.lazy_stack(rows, time_dim)
+            read = self.reader(self.columns)
+            return LazyStackedTensorDict.lazy_stack([read(row) for row in range(start, stop)], time_dim)
         columns = [column for column in self.columns.values() if isinstance(column, torch.Tensor)]
         moved = [column[start:stop].movedim(0, time_dim) for column in columns]
         size = [*self.batch_size[:time_dim], stop - start, *self.batch_size[time_dim:]]
@@ -135,6 +157,17 @@ def as_array(column: Column) -> np.ndarray | torch.Tensor | list:
     if isinstance(column, torch.Tensor) and column.device.type == "cpu" and column.dtype is not torch.bfloat16:
         return column.numpy()
     return column
+
+
+def put_row(array: Any, row: int, value: Any) -> None:
+    """Writes a value, tensor or not, into a row of a column's array."""
+    if isinstance(value, NonTensorData):
+        value = value.data
+    if array.__class__ is np.ndarray and isinstance(value, torch.Tensor):
+        value = (
+            value.numpy() if value.device.type == "cpu" and not value.requires_grad else value.detach().cpu().numpy()
+        )
+    array[row] = value
 
 
 def row_builder(
@@ -162,7 +195,7 @@ def row_builder(
         for path, value in values.items():
             name = path[depth]
             if len(path) > depth + 1:
-                if name not in out.keys():  # noqa: SIM118 - a TensorDict
+                if name not in out.keys():
                     below = {p: v for p, v in values.items() if p[depth] == name}
                     out.set(name, fill(path[: depth + 1], below))
             elif isinstance(value, (torch.Tensor, TensorDictBase)):

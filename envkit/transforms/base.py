@@ -14,7 +14,7 @@ from envkit.errors import SpecError
 from envkit.specs import Composite, TensorSpec, Unbounded
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from envkit.core.env import EnvBase
 

@@ -13,7 +13,7 @@ from envkit.specs import Composite, TensorSpec
 from envkit.transforms.base import Compose, Transform
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["TransformedEnv"]
 
@@ -79,7 +79,7 @@ class TransformedEnv(EnvBase):
 
     def respec(self) -> None:
         """Works the specs out anew, after a change to the base env or a transform."""
-        self._runtime.plan = None
+        self._forget_plan()
 
     def set_spec_lock_(self, mode: bool = True) -> Self:
         """Locks or unlocks the specs of the base env, and with them this env's."""

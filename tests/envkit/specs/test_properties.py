@@ -126,10 +126,7 @@ specs = leaves | composites()
 
 def same(first, second) -> bool:
     if isinstance(first, TensorDictBase) and not is_non_tensor(first):
-        return first.batch_size == second.batch_size and all(
-            same(first.get(k), second.get(k))
-            for k in first.keys()  # noqa: SIM118
-        )
+        return first.batch_size == second.batch_size and all(same(first.get(k), second.get(k)) for k in first.keys())
     if is_non_tensor(first):
         return first.batch_size == second.batch_size and first.tolist() == second.tolist()
     return first.dtype == second.dtype and first.shape == second.shape and torch.equal(first, second)

@@ -1,0 +1,64 @@
+"""README and docs say what is true: commands, snippets, links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").glob("*.md"),
+    ROOT / "zoo/README.md",
+    ROOT / "tests/benchmarks/README.md",
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("index", range(len(blocks(ROOT / "README.md", "python"))))
+def test_readme_snippets_run(index):
+    code = blocks(ROOT / "README.md", "python")[index]
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+
+
+def test_ci_calls_the_readme_test_command():
+    command = blocks(ROOT / "README.md", "bash")[1].strip()
+    assert command.endswith("tox -e tests")
+    assert command in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def test_first_command_installs_what_pyproject_defines():
+    command = blocks(ROOT / "README.md", "bash")[0]
+    project = (ROOT / "pyproject.toml").read_text()
+    for extra in re.findall(r"\[(\w+)\]", command):
+        assert f"\n{extra} = [" in project
+    assert 'zoo = "zoo.cli:main"' in project
+
+
+def test_named_zoo_configs_exist():
+    named = {name for page in PAGES for name in re.findall(r"\b(ppo/[\w-]+-v\d)\b", page.read_text())}
+    assert named
+    for name in named:
+        assert (ROOT / "zoo/configs" / f"{name}.yaml").is_file(), name
+
+
+def test_tox_environments_named_in_the_docs_exist():
+    tox = (ROOT / "tox.ini").read_text()
+    for page in PAGES:
+        for name in re.findall(r"tox -e (\w+)", page.read_text()):
+            assert f"[testenv:{name}]" in tox, f"{page.name}: {name}"

@@ -1,0 +1,472 @@
+"""Rollouts, option by option."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
+
+from envkit import Binary, Bounded, Composite, EnvBase, GymEnv, NonTensor, SerialEnv, Unbounded
+from envkit.errors import NonFiniteError, PolicyError
+
+LENGTH = (False, False, True)
+
+
+class EnvWithDynamicSpec(EnvBase):
+    def __init__(self, max_count=5):
+        super().__init__(batch_size=())
+        self.observation_spec = Composite(
+            observation=Unbounded(shape=(3, -1, 2)),
+        )
+        self.action_spec = Bounded(low=-1, high=1, shape=(2,))
+        self.full_done_spec = Composite(
+            done=Binary(1, shape=(1,), dtype=torch.bool),
+            terminated=Binary(1, shape=(1,), dtype=torch.bool),
+            truncated=Binary(1, shape=(1,), dtype=torch.bool),
+        )
+        self.reward_spec = Unbounded((1,), dtype=torch.float)
+        self.count = 0
+        self.max_count = max_count
+
+    def _reset(self, tensordict=None):
+        self.count = 0
+        data = TensorDict(
+            {
+                "observation": torch.full(
+                    (3, self.count + 1, 2),
+                    self.count,
+                    dtype=self.observation_spec["observation"].dtype,
+                )
+            }
+        )
+        data.update(self.done_spec.zero())
+        return data
+
+    def _step(
+        self,
+        tensordict: TensorDictBase,
+    ) -> TensorDictBase:
+        self.count += 1
+        done = self.count >= self.max_count
+        observation = TensorDict(
+            {
+                "observation": torch.full(
+                    (3, self.count + 1, 2),
+                    self.count,
+                    dtype=self.observation_spec["observation"].dtype,
+                )
+            }
+        )
+        done = self.full_done_spec.zero() | done
+        reward = self.full_reward_spec.zero()
+        return observation.update(done).update(reward)
+
+    def _set_seed(self, seed):
+        self.manual_seed = seed
+        return seed
+
+
+class Talking(EnvBase):
+    """Observes a sentence and a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_spec = Composite(text=NonTensor(()), x=Unbounded((1,)))
+        self.action_spec = Unbounded((1,))
+        self.count = 0
+
+    def _reset(self, tensordict=None):
+        self.count = 0
+        return TensorDict({"text": "start", "x": torch.zeros(1)})
+
+    def _step(self, tensordict):
+        self.count += 1
+        done = torch.tensor([self.count == 3])
+        return TensorDict({"text": f"step {self.count}", "x": torch.ones(1), "reward": torch.ones(1), "done": done})
+
+    def _set_seed(self, seed):
+        self.seed = seed
+
+
+class TestLength:
+    def test_stops_when_anything_is_done(self, scripted):
+        data = scripted(terminated=LENGTH).rollout(10)
+        assert data.batch_size == torch.Size([3])
+        assert data["next", "done"].flatten().tolist() == list(LENGTH)
+
+    def test_goes_on_over_ends(self, scripted):
+        data = scripted(terminated=LENGTH).rollout(8, break_when_any_done=False)
+        assert data["observation"].flatten().tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+        assert data["next", "observation"].flatten().tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
+        assert not data["done"].any()
+
+    def test_max_steps(self, scripted):
+        env = scripted()
+        assert env.rollout(1).batch_size == torch.Size([1])
+        assert env.rollout(5).batch_size == torch.Size([5])
+        with pytest.raises(ValueError, match="max_steps: expected at least 1, found 0"):
+            env.rollout(0)
+
+    @pytest.mark.parametrize("length", [255, 256, 257, 600, 1000])
+    def test_growth(self, scripted, length):
+        ends = [False] * (length - 1) + [True]
+        data = scripted(rewards=[float(i) for i in range(length)], terminated=ends).rollout(1000)
+        assert data.batch_size == torch.Size([length])
+        assert data["observation"].flatten().tolist() == list(range(length))
+        assert data["next", "reward"].flatten().tolist() == list(range(length))
+        assert data["next", "done"].flatten().tolist() == ends
+
+    def test_growth_keeps_what_the_policy_wrote(self, scripted):
+        count = iter(range(1000))
+
+        def policy(td):
+            td["action"] = torch.tensor(0)
+            td["extra", "count"] = torch.tensor(next(count))
+            return td
+
+        assert scripted().rollout(700, policy)["extra", "count"].tolist() == list(range(700))
+
+    def test_a_batch_stops_at_the_first_end(self, scripted):
+        env = SerialEnv(2, [lambda: scripted(terminated=LENGTH), lambda: scripted(terminated=(False,))])
+        assert env.rollout(10).batch_size == torch.Size([2, 3])
+
+    def test_break_when_all_done(self, scripted):
+        assert scripted(terminated=LENGTH).rollout(10, break_when_all_done=True).batch_size == torch.Size([3])
+        env = SerialEnv(2, scripted)
+        with pytest.raises(TypeError, match=r"break_when_all_done.*\[2\]"):
+            env.rollout(10, break_when_all_done=True)
+        with pytest.raises(TypeError, match="at most one of them"):
+            scripted().rollout(10, break_when_any_done=True, break_when_all_done=True)
+
+
+class TestLayout:
+    def test_time_is_the_last_batch_dimension(self):
+        data = GymEnv("CartPole-v1").rollout(4)
+        assert (data.batch_size, data.names) == (torch.Size([4]), ["time"])
+        data = SerialEnv(3, lambda: SerialEnv(2, lambda: GymEnv("CartPole-v1"))).rollout(4)
+        assert (data.batch_size, data.names) == (torch.Size([3, 2, 4]), [None, None, "time"])
+        assert data["observation"].shape == torch.Size([3, 2, 4, 4])
+        assert data["next", "reward"].shape == torch.Size([3, 2, 4, 1])
+        assert data["next"].batch_size == torch.Size([3, 2, 4])
+
+    def test_rows_follow_each_other(self):
+        data = GymEnv("Pendulum-v1").rollout(10)
+        assert torch.equal(data["observation"][1:], data["next", "observation"][:-1])
+
+    def test_is_a_plain_tensordict_without_gradients(self):
+        data = GymEnv("Pendulum-v1").rollout(3, TensorDictModule(torch.nn.Linear(3, 1), ["observation"], ["action"]))
+        assert type(data) is TensorDict
+        assert not any(value.requires_grad for value in data.values(True, True))
+
+    def test_rollouts_share_no_memory(self, scripted):
+        env = scripted()
+        first = env.rollout(3)
+        copy = first.clone()
+        env.rollout(3)
+        assert bool((first == copy).all())
+
+    def test_storing_device(self):
+        assert GymEnv("CartPole-v1").rollout(3, storing_device="cpu").device == torch.device("cpu")
+
+    def test_out(self, scripted):
+        env = scripted()
+        out = env.rollout(4).zero_()
+        assert env.rollout(4, out=out) is out
+        assert out["next", "observation"].flatten().tolist() == [1, 2, 3, 4]
+
+
+class TestDynamicSpecs:
+    def test_lazy_stack(self):
+        data = EnvWithDynamicSpec().rollout(5, return_contiguous=False)
+        assert isinstance(data, LazyStackedTensorDict)
+        assert isinstance(data["next"], LazyStackedTensorDict)
+        assert (data.batch_size, data.names, data.stack_dim) == (torch.Size([5]), ["time"], 0)
+        assert data["action"].shape == torch.Size([5, 2])
+        assert data["next", "done"].flatten().tolist() == [False] * 4 + [True]
+        assert [data[t]["observation"].shape[1] for t in range(5)] == [1, 2, 3, 4, 5]
+        assert [data[t]["next", "observation"].shape[1] for t in range(5)] == [2, 3, 4, 5, 6]
+
+    def test_is_found_out(self):
+        assert EnvWithDynamicSpec().has_dynamic_specs
+        assert isinstance(EnvWithDynamicSpec().rollout(2), LazyStackedTensorDict)
+
+    def test_contiguous_is_refused_with_the_remedy(self):
+        with pytest.raises(TypeError, match="return_contiguous=False"):
+            EnvWithDynamicSpec().rollout(5, return_contiguous=True)
+
+    def test_contiguous_may_be_asked_for(self, scripted):
+        assert type(scripted().rollout(3, return_contiguous=True)) is TensorDict
+
+    def test_over_ends(self):
+        data = EnvWithDynamicSpec(2).rollout(5, break_when_any_done=False)
+        assert [data[t]["observation"].shape[1] for t in range(5)] == [1, 2, 1, 2, 1]
+
+    def test_set_truncated(self):
+        data = EnvWithDynamicSpec(50).rollout(3, set_truncated=True)
+        assert data["next", "truncated"].flatten().tolist() == [False, False, True]
+
+    def test_dynamic_actions(self):
+        env = EnvWithDynamicSpec(50)
+        env.action_spec = Unbounded((-1,))
+        widths = iter((2, 1, 3))
+        data = env.rollout(3, lambda td: td.set("action", torch.zeros(next(widths))))
+        assert [data[t]["action"].shape[0] for t in range(3)] == [2, 1, 3]
+
+    def test_non_tensor_data(self):
+        data = Talking().rollout(5, break_when_any_done=False)
+        assert [data[t]["text"] for t in range(5)] == ["start", "step 1", "step 2", "start", "step 1"]
+        assert [data[t]["next", "text"] for t in range(5)] == ["step 1", "step 2", "step 3", "step 1", "step 2"]
+
+    def test_non_tensor_data_by_the_public_port(self):
+        env = Talking()
+        td, seen = env.reset(), []
+        for _ in range(4):
+            row, td = env.step_and_maybe_reset(env.rand_action(td))
+            seen.append((row["text"], row["next", "text"]))
+        assert seen == [("start", "step 1"), ("step 1", "step 2"), ("step 2", "step 3"), ("start", "step 1")]
+
+
+class TestBeginning:
+    def test_auto_reset_false(self, scripted):
+        env = scripted()
+        td = env.reset()
+        for _ in range(2):
+            td = env.step_mdp(env.step(env.rand_action(td)))
+        keys = set(td.keys())
+        data = env.rollout(3, auto_reset=False, tensordict=td)
+        assert data["observation"].flatten().tolist() == [2, 3, 4]
+        assert env.resets == 1
+        assert set(td.keys()) == keys
+
+    def test_what_is_done_is_reset(self, scripted):
+        env = scripted(terminated=LENGTH)
+        td = env.step_mdp(env.rollout(3)[-1])
+        assert td["done"].item()
+        assert env.rollout(3, auto_reset=False, tensordict=td)["observation"].flatten().tolist() == [0, 1, 2]
+        assert td["done"].item()
+
+    def test_auto_reset_false_needs_a_start(self, scripted):
+        with pytest.raises(TypeError, match="auto_reset=False: expected the tensordict"):
+            scripted().rollout(3, auto_reset=False)
+        env = scripted()
+        with pytest.raises(KeyError, match="observation"):
+            env.rollout(3, auto_reset=False, tensordict=env.reset().exclude("observation"))
+
+    def test_tensordict_for_the_reset(self):
+        env = SerialEnv(2, lambda: GymEnv("Pendulum-v1"))
+        td = env.reset()
+        for _ in range(3):
+            td = env.step_mdp(env.step(env.rand_action(td)))
+        td["_reset"] = torch.tensor([[True], [False]])
+        before = td["observation"].clone()
+        data = env.rollout(2, tensordict=td)
+        assert torch.equal(data["observation"][1, 0], before[1])
+        assert not torch.equal(data["observation"][0, 0], before[0])
+
+    def test_reproducible(self):
+        def run() -> TensorDictBase:
+            env = GymEnv("CartPole-v1")
+            env.set_seed(9)
+            return env.rollout(100, break_when_any_done=False)
+
+        first, second = run(), run()
+        for key, value in first.items(True, True):
+            assert torch.equal(value, second[key])
+
+
+class TestEnds:
+    def test_set_truncated(self, scripted):
+        data = scripted(truncated=(False,)).rollout(3, set_truncated=True)
+        assert data["next", "truncated"].flatten().tolist() == [False, False, True]
+        assert data["next", "done"].flatten().tolist() == [False, False, True]
+        assert data["next", "terminated"].flatten().tolist() == [False, False, False]
+
+    def test_set_truncated_in_a_batch(self, scripted):
+        data = SerialEnv(2, lambda: scripted(truncated=(False,))).rollout(3, set_truncated=True)
+        assert data["next", "truncated"].squeeze(-1).tolist() == [[False, False, True]] * 2
+
+    def test_set_truncated_without_such_a_flag(self, scripted):
+        with pytest.raises(RuntimeError, match=r"set_truncated.*\['done', 'terminated'\]"):
+            scripted().rollout(3, set_truncated=True)
+
+
+class TestCallback:
+    @pytest.mark.parametrize(("length", "most"), [(5, 10), (10, 5), (600, 1000), (1000, 256)])
+    def test_sees_every_step_but_the_last(self, scripted, length, most):
+        env, seen = scripted(terminated=[False] * (length - 1) + [True]), []
+
+        def callback(given, td):
+            assert given is env
+            seen.append((td["observation"].item(), td["next", "observation"].item()))
+            return "ignored"
+
+        steps = env.rollout(most, callback=callback).batch_size[0]
+        assert steps == min(length, most)
+        assert seen == [(float(t), float(t + 1)) for t in range(steps - 1)]
+
+    def test_sees_actions_and_batches(self):
+        shapes = []
+        SerialEnv(2, lambda: GymEnv("CartPole-v1")).rollout(
+            3, callback=lambda env, td: shapes.append((td.batch_size, td["action"].shape)), break_when_any_done=False
+        )
+        assert shapes == [(torch.Size([2]), torch.Size([2]))] * 2
+
+
+class TestPolicies:
+    def test_random_by_default(self):
+        env = GymEnv("Pendulum-v1")
+        data = env.rollout(50)
+        assert env.action_spec.is_in(data["action"])
+        assert len(data["action"].unique()) == 50
+
+    def test_a_rand_action_of_its_own_is_used(self):
+        class Fixed(GymEnv):
+            def rand_action(self, tensordict=None):
+                return tensordict.set("action", torch.tensor([0.25]))
+
+        assert Fixed("Pendulum-v1").rollout(5)["action"].eq(0.25).all()
+
+    def test_no_action(self):
+        with pytest.raises(
+            PolicyError, match=r"the policy wrote no 'action': expected torch.int64 of shape \[\].*'other'"
+        ):
+            GymEnv("CartPole-v1").rollout(3, lambda td: td.set("other", torch.ones(1)))
+
+    def test_an_action_that_stops_coming(self, scripted):
+        def policy(td):
+            return td.set("action", torch.tensor(0)) if td["observation"].item() < 2 else td
+
+        with pytest.raises(PolicyError, match="the policy wrote no 'action' this time"):
+            scripted().rollout(5, policy)
+
+    @pytest.mark.parametrize(
+        ("action", "message"),
+        [
+            (torch.zeros(2), r"'action' written by the policy: expected torch.float32 of shape \[1\].*shape \[2\]"),
+            (torch.zeros(()), r"'action' written by the policy.*of shape \[\]"),
+            (torch.zeros(1, dtype=torch.complex64), r"'action'.*expected torch.float32.*torch.complex64"),
+        ],
+    )
+    def test_wrong_actions(self, action, message):
+        with pytest.raises(PolicyError, match=message):
+            GymEnv("Pendulum-v1").rollout(3, lambda td: td.set("action", action))
+
+    def test_float_for_an_index(self):
+        with pytest.raises(PolicyError, match=r"expected torch.int64 of shape \[\], found torch.float32"):
+            GymEnv("CartPole-v1").rollout(3, lambda td: td.set("action", torch.tensor(1.0)))
+
+    def test_a_shape_that_changes(self, scripted):
+        def policy(td):
+            return td.set("action", torch.zeros(() if td["observation"].item() < 2 else (1,), dtype=torch.int64))
+
+        with pytest.raises(PolicyError, match=r"'action' written by the policy: expected shape \[\], found \[1\]"):
+            scripted().rollout(5, policy)
+
+    def test_extra_outputs_are_recorded(self, scripted):
+        def policy(td):
+            td["action"] = torch.tensor(1)
+            td["sample_log_prob"] = -td["observation"][0]
+            td["nested", "value"] = td["observation"] * 2
+            return td
+
+        data = scripted(terminated=LENGTH).rollout(5, policy, break_when_any_done=False)
+        assert data["sample_log_prob"].tolist() == [0, -1, -2, 0, -1]
+        assert data["nested", "value"].flatten().tolist() == [0, 2, 4, 0, 2]
+
+    def test_extra_outputs_do_not_come_back(self, scripted):
+        def policy(td):
+            assert "mark" not in td.keys()
+            return td.set("action", torch.tensor(1)).set("mark", torch.ones(1))
+
+        assert scripted().rollout(3, policy)["mark"].eq(1).all()
+
+    def test_memory(self, scripted):
+        class Counting(torch.nn.Module):
+            in_keys = ("memory",)
+
+            def forward(self, td):
+                memory = td.get("memory", torch.zeros(2))
+                return td.update({"memory": memory + 1, "action": torch.tensor(0)})
+
+        data = scripted(terminated=LENGTH).rollout(5, Counting(), break_when_any_done=False)
+        assert data["memory"][:, 0].tolist() == [1, 2, 3, 4, 5]
+
+    def test_memory_handed_on_under_next(self, scripted):
+        def policy(td):
+            state = td.get("state", torch.zeros(1))
+            return td.update({"action": torch.tensor(0), "next": {"state": state + 1}})
+
+        data = scripted(terminated=LENGTH).rollout(5, policy, break_when_any_done=False)
+        assert data["state"].flatten().tolist() == [0, 1, 2, 3, 4]
+        assert data["next", "state"].flatten().tolist() == [1, 2, 3, 4, 5]
+
+    def test_another_tensordict(self, scripted):
+        data = scripted().rollout(3, lambda td: TensorDict({"action": torch.tensor(1), "extra": td["observation"] + 5}))
+        assert data["action"].tolist() == [1, 1, 1]
+        assert data["extra"].flatten().tolist() == [5, 6, 7]
+
+    def test_in_place_without_a_result(self, scripted):
+        def policy(td):
+            td["action"] = torch.tensor(1)
+
+        assert scripted().rollout(3, policy)["action"].tolist() == [1, 1, 1]
+
+    def test_runs_without_gradients(self, scripted):
+        def policy(td):
+            assert not torch.is_grad_enabled()
+            return td.set("action", torch.tensor(1))
+
+        scripted().rollout(2, policy)
+        assert torch.is_grad_enabled()
+
+    def test_auto_cast_to_device(self):
+        module = TensorDictModule(torch.nn.Linear(3, 1), ["observation"], ["action"])
+        data = GymEnv("Pendulum-v1").rollout(3, module, auto_cast_to_device=True)
+        assert data["action"].shape == torch.Size([3, 1])
+
+    def test_several_actions(self, two_agents):
+        env = two_agents()
+
+        def policy(td):
+            for i, name in enumerate(("agent0", "agent1")):
+                td[name, "action"] = torch.full((1,), float(i))
+            return td
+
+        data = env.rollout(4, policy)
+        assert data.batch_size == torch.Size([3])
+        assert data["next", "agent1", "reward"].flatten().tolist() == [1.0, 1.0, 1.0]
+
+
+class TestNotANumber:
+    def test_in_the_middle(self, scripted):
+        observations = [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, float("nan")], [4.0, 4.0]]
+        env = scripted(observations=observations)
+        with pytest.raises(NonFiniteError, match=r"'observation' returned by ScriptedEnv.*nan at index \[2, 1\]"):
+            env.rollout(4)
+        env.check_finite = False
+        assert env.rollout(4)["next", "observation"].isnan().any()
+
+    def test_reward(self, scripted):
+        with pytest.raises(NonFiniteError, match=r"'reward'.*nan at index \[1, 0\] \(1 in all\)"):
+            scripted(rewards=(0.0, float("nan"), 0.0)).rollout(3)
+
+    def test_infinite_rewards_pass_where_nothing_bounds_them(self, scripted):
+        data = scripted(rewards=(0.0, float("inf"), float("-inf"))).rollout(3)
+        assert data["next", "reward"].flatten().tolist() == [0.0, float("inf"), float("-inf")]
+
+    def test_in_a_batch(self, scripted):
+        env = SerialEnv(2, [scripted, lambda: scripted(rewards=(0.0, float("nan")))])
+        with pytest.raises(NonFiniteError, match="'reward'"):
+            env.rollout(3)
+
+    def test_without_fixed_rows(self):
+        class Broken(EnvWithDynamicSpec):
+            def _step(self, tensordict):
+                out = super()._step(tensordict)
+                if self.count == 3:
+                    out["observation"][0, 0, 0] = float("nan")
+                return out
+
+        with pytest.raises(NonFiniteError, match=r"'observation'.*index \[2, 0, 0, 0\]"):
+            Broken().rollout(5)
