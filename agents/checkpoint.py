@@ -67,12 +67,14 @@ def load_checkpoint(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tenso
         data = json.loads(header.get("data", "null"))
     except (safetensors.SafetensorError, json.JSONDecodeError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged, or no checkpoint: {error}") from error
-    if header.get("kind") != kind or not isinstance(data, dict):
+    if header.get("kind") != kind:
         raise CheckpointError(
             f"{path}: expected a checkpoint of {kind}, found one of {header.get('kind', 'something else')}"
         )
     if header.get("format") != str(FORMAT):
         raise CheckpointError(f"{path}: expected checkpoint format {FORMAT}, found {header.get('format')}")
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: damaged: expected a mapping as its data, found {type(data).__name__}")
     return tensors, data
 
 
@@ -85,10 +87,23 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Gives an optimizer the state that :func:`optimizer_tensors` took."""
-    whole = optimizer.state_dict()
-    whole["state"] = {}
+    """Gives an optimizer the state that :func:`optimizer_tensors` took.
+
+    Raises:
+        ValueError: a tensor has a name or shape that fits no parameter, or parameters lack entries that others have.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, entry = name.split(".", 1)
-        whole["state"].setdefault(int(index), {})[entry] = value
-    optimizer.load_state_dict(whole)
+        index, _, entry = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(parameters):
+            raise ValueError(f"optimizer: expected state of {len(parameters)} parameters, found {name!r}")
+        shape = parameters[int(index)].shape
+        if value.ndim and value.shape != shape:
+            raise ValueError(f"optimizer: expected {name!r} of shape {list(shape)}, found {list(value.shape)}")
+        state.setdefault(int(index), {})[entry] = value
+    expected = {entry for entries in state.values() for entry in entries}
+    for index, entries in state.items():
+        if missing := sorted(expected - set(entries)):
+            raise ValueError(f"optimizer: expected {missing} of parameter {index}, found only {sorted(entries)}")
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

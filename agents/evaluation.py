@@ -70,6 +70,6 @@ def evaluate(
             env.set_seed(seed)
             episode = env.rollout(max_steps, policy)
             result.seeds.append(seed)
-            result.returns.append(float(episode["next", "reward"].double().sum()))
+            result.returns.append(float(episode["next"][env.reward_key].double().sum()))
             result.lengths.append(episode.batch_size[-1])
     return result

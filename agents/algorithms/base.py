@@ -54,15 +54,15 @@ class BaseAgent(ABC):
         eval_freq: int | None = None,
         callback: Callable[[Metrics], Any] | None = None,
     ) -> Metrics:
-        """Repeats :meth:`step` until a limit is reached; limits count from the agent's first step, -1 is none.
+        """Repeats :meth:`step` until any limit is reached; limits count from the agent's first step, -1 is none.
 
         Args:
             max_iters: limit on iterations.
             max_episodes: limit on finished episodes.
             max_steps: limit on env steps, summed over the envs of a batch. Training stops before an iteration
                 would pass it, so that a budget is never overdrawn.
-            log_freq: number of iterations between calls of ``callback``.
-            eval_env: env without batch to evaluate the policy in.
+            log_freq: number of iterations between calls of ``callback``; those that evaluate call it as well.
+            eval_env: env without batch to evaluate the policy in, other than the one that is learnt in.
             eval_freq: number of iterations between evaluations of 20 episodes; never by default.
             callback: called with the metrics. An exception it raises ends the training and leaves the agent as it is.
 
@@ -70,10 +70,15 @@ class BaseAgent(ABC):
             The metrics of the last iteration.
 
         Raises:
-            ValueError: ``eval_freq`` without ``eval_env``, or a budget smaller than one iteration.
+            ValueError: no limit at all, a budget smaller than one iteration, a frequency below 1, or ``eval_freq``
+                without an ``eval_env`` that fits it.
         """
-        if eval_freq is not None and eval_env is None:
-            raise ValueError("train: eval_freq needs an eval_env, found None")
+        if max(max_iters, max_episodes, max_steps) < 0:
+            raise ValueError("train: expected a limit, one of max_iters, max_episodes and max_steps, found none")
+        if log_freq < 1:
+            raise ValueError(f"log_freq: expected at least 1, found {log_freq}")
+        if eval_freq is not None:
+            self._check_evaluation(eval_freq, eval_env)
         each = self.steps_per_iteration
         if 0 <= max_steps < each:
             raise ValueError(f"max_steps: expected at least one iteration of {each} steps, found {max_steps}")
@@ -87,14 +92,25 @@ class BaseAgent(ABC):
             or 0 <= max_steps < self.steps + each
         ):
             metrics = self.step()
-            if eval_freq is not None and self.iterations % eval_freq == 0:
+            evaluates = eval_freq is not None and self.iterations % eval_freq == 0
+            if evaluates:
                 metrics["eval_return_mean"] = self.evaluate(eval_env, range(10_000, 10_020)).mean  # type: ignore[arg-type]
-            if callback is not None and self.iterations % log_freq == 0:
+            if callback is not None and (evaluates or self.iterations % log_freq == 0):
                 now = time.perf_counter()
                 metrics["steps_per_second"] = (self.steps - mark_steps) / max(now - mark, 1e-9)
                 mark, mark_steps = now, self.steps
                 callback(metrics)
         return metrics
+
+    def _check_evaluation(self, eval_freq: int, eval_env: EnvBase | None) -> None:
+        if eval_freq < 1:
+            raise ValueError(f"eval_freq: expected at least 1, found {eval_freq}")
+        if eval_env is None:
+            raise ValueError("train: eval_freq needs an eval_env, found None")
+        if eval_env is self.env:
+            raise ValueError("eval_env: expected another env than the one that is learnt in, which is amid an episode")
+        if eval_env.batch_size:
+            raise ValueError(f"eval_env: expected an env without batch, found batch size {list(eval_env.batch_size)}")
 
     def evaluate(self, env: EnvBase, seeds: Iterable[int] = range(10_000, 10_100)) -> Evaluation:
         """One episode from each start seed with the deterministic policy; see :func:`~agents.evaluation.evaluate`."""
@@ -109,12 +125,25 @@ class BaseAgent(ABC):
             state: one observation or a batch of them.
             step: number of the env step, for agents whose exploration changes over time.
             deterministic: the most likely action instead of a sampled one.
+
+        Raises:
+            ValueError: ``state`` is one value where the env has several observations, or of another shape.
         """
         if not isinstance(state, TensorDictBase):
-            key = self.env.observation_keys[0]
-            value = torch.as_tensor(state)
-            lead = value.ndim - len(self.env.observation_spec[key].shape) + self.env.batch_dims
-            state = TensorDict({key: value}, value.shape[:lead])
+            state = self._observed(state)
         kind = ExplorationType.DETERMINISTIC if deterministic else ExplorationType.RANDOM
         with torch.no_grad(), set_exploration_type(kind):
             return self.policy(state.copy()).get(self.env.action_key)
+
+    def _observed(self, value: Tensor | Any) -> TensorDict:
+        """The value of the only observation entry, or a batch of values, as a TensorDict."""
+        keys = self.env.observation_keys
+        if len(keys) != 1:
+            raise ValueError(f"state: expected a TensorDict with {keys}, found {type(value).__name__}")
+        leaf = self.env.observation_spec[keys[0]]
+        shape = leaf.shape[self.env.batch_dims :]
+        value = torch.as_tensor(value, dtype=leaf.dtype)
+        lead = value.ndim - len(shape)
+        if lead < 0 or value.shape[lead:] != shape:
+            raise ValueError(f"{keys[0]!r}: expected shape [*batch, *{list(shape)}], found {list(value.shape)}")
+        return TensorDict({keys[0]: value}, value.shape[:lead])

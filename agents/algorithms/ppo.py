@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from agents.algorithms.base import BaseAgent, Metrics
 from agents.algorithms.episodes import EpisodeStatistics
 from agents.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from agents.nn import MLP, Categorical, IndependentNormal, ProbabilisticActor
+from agents.nn import MLP, Categorical, IndependentNormal, ProbabilisticActor, flat_parameter
 from agents.objectives import approximate_kl, clip_fraction, clipped_surrogate, value_loss
 from agents.returns import gae
 from envkit import Bounded, Collector, EnvBase, SpecError, TensorSpec, Unbounded
@@ -125,8 +125,8 @@ class PPO(BaseAgent):
         widths = _observation_widths(env) if actor is None or critic is None else []
         self.actor = actor if actor is not None else self._default_actor(sum(widths))
         self.critic = critic if critic is not None else self._mlp(sum(widths), 1, 1.0)
-        self.parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.config.lr, eps=1e-5, fused=True)
+        self.parameters = flat_parameter([*self.actor.parameters(), *self.critic.parameters()])
+        self.optimizer = torch.optim.Adam([self.parameters], lr=self.config.lr, eps=1e-5, fused=True)
         self.policy = self._policy()
         self.collector = Collector(env, self.policy, frames_per_batch=self.steps_per_iteration)
         self.statistics = EpisodeStatistics(self._count)
@@ -159,18 +159,22 @@ class PPO(BaseAgent):
         key = self.env.action_key
         if self.discrete:
             net = TensorDictModule(self.actor, in_keys=self.observation_keys, out_keys=["logits"])
-            return ProbabilisticActor(net, ["logits"], [key], distribution_class=Categorical, return_log_prob=True)
+            return ProbabilisticActor(net, ["logits"], [key], distribution_class=Categorical)
         net = TensorDictModule(self.actor, in_keys=self.observation_keys, out_keys=["loc", "scale"])
-        gaussian = ProbabilisticActor(
-            net, ["loc", "scale"], ["raw_action"], distribution_class=IndependentNormal, return_log_prob=True
-        )
+        gaussian = ProbabilisticActor(net, ["loc", "scale"], ["raw_action"], distribution_class=IndependentNormal)
         clip = TensorDictModule(_Clip(self._action, self.env.batch_dims), in_keys=["raw_action"], out_keys=[key])
         return TensorDictSequential(gaussian, clip)
 
     def distribution(self, *observation: Tensor) -> Categorical | IndependentNormal:
         """The distribution of actions at a batch of observations."""
         out = self.actor(*observation)
-        return Categorical(logits=out) if self.discrete else IndependentNormal(*out)
+        return Categorical(out) if self.discrete else IndependentNormal(*out)
+
+    def behaviour(self, batch: TensorDictBase) -> Categorical | IndependentNormal:
+        """The distribution that the actions of a collected batch were drawn from, of batch shape ``[steps]``."""
+        keys = ["logits"] if self.discrete else ["loc", "scale"]
+        parameters = [batch[key].flatten(0, batch.ndim - 1) for key in keys]
+        return Categorical(*parameters) if self.discrete else IndependentNormal(*parameters)
 
     # -------------------------------------------------------------- iteration
 
@@ -208,7 +212,7 @@ class PPO(BaseAgent):
         }
 
     @torch.no_grad()
-    def estimate(self, batch: TensorDictBase) -> dict[str, Any]:
+    def estimate(self, batch: TensorDictBase) -> dict[Any, Tensor]:
         """Advantages and value targets of a batch; returns what the update reads, one row per step."""
         following, shape = batch["next"], (self._count, self.config.steps_per_env, 1)
         done, terminated = (following[key].reshape(shape) for key in (self.env.done_key, self._terminated_key))
@@ -231,62 +235,60 @@ class PPO(BaseAgent):
             gamma=self.config.gamma,
             lmbda=self.config.gae_lambda,
         )
-        action = batch[self.env.action_key if self.discrete else "raw_action"]
+        action = batch[self.env.action_key if self.discrete else "raw_action"].flatten(0, batch.ndim - 1)
         return {
-            "observations": observations,
-            "action": action.flatten(0, batch.ndim - 1),
-            "log_prob": batch["sample_log_prob"].flatten(),
+            "action": action,
+            "log_prob": self.behaviour(batch).log_prob(action),
             "advantage": advantage.flatten(),
             "target": target.flatten(),
             "value": value.flatten(),
+            **{("observation", key): column for key, column in zip(self.observation_keys, observations, strict=True)},
         }
 
-    def update(self, data: dict[str, Any], clip_epsilon: float) -> Metrics:
+    def update(self, data: dict[Any, Tensor], clip_epsilon: float) -> Metrics:
         """Several epochs of minibatch steps on one batch."""
         config = self.config
-        record: list[Tensor] = []
-        for rows in self._minibatches(len(data["action"])):
-            observations = [column.index_select(0, rows) for column in data["observations"]]
-            old_log_prob, advantage, target = (
-                data[name].index_select(0, rows) for name in ("log_prob", "advantage", "target")
-            )
+        losses: list[Tensor] = []
+        log_ratios: list[Tensor] = []
+        for rows in self._minibatches(data):
+            advantage = rows["advantage"]
             if config.normalize_advantage:
                 std, mean = torch.std_mean(advantage)
                 advantage = (advantage - mean) / (std + 1e-8)
-            old_value = data["value"].index_select(0, rows) if config.clip_value else None
 
+            observations = [rows["observation", key] for key in self.observation_keys]
             distribution = self.distribution(*observations)
-            log_prob = distribution.log_prob(data["action"].index_select(0, rows))
+            log_prob = distribution.log_prob(rows["action"])
             entropy = distribution.entropy().mean()
-            objective = clipped_surrogate(log_prob, old_log_prob, advantage, clip_epsilon).mean()
-            critic = (
-                0.5
-                * value_loss(
-                    self.critic(*observations).flatten(),
-                    target,
-                    "l2",
-                    old_value,
-                    clip_epsilon if config.clip_value else None,
-                ).mean()
-            )
+            objective = clipped_surrogate(log_prob, rows["log_prob"], advantage, clip_epsilon).mean()
+            clipping = (rows["value"], clip_epsilon) if config.clip_value else ()
+            value = self.critic(*observations).flatten()
+            critic = 0.5 * value_loss(value, rows["target"], "l2", *clipping).mean()
             loss = objective - config.entropy_coef * entropy + config.critic_coef * critic
 
-            self.optimizer.zero_grad()
+            self.optimizer.zero_grad(set_to_none=False)
             loss.backward()
             nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
             self.optimizer.step()
 
-            log_ratio = log_prob.detach() - old_log_prob
-            record.append(
-                torch.stack([objective.detach(), critic.detach(), entropy.detach(), *_drift(log_ratio, clip_epsilon)])
-            )
-        names = ("loss_objective", "loss_critic", "entropy", "kl_approx", "clip_fraction")
-        return dict(zip(names, torch.stack(record).mean(0).tolist(), strict=True))
+            losses.append(torch.stack([objective, critic, entropy]).detach())
+            log_ratios.append((log_prob - rows["log_prob"]).detach())
+        names = ("loss_objective", "loss_critic", "entropy")
+        drift = torch.cat(log_ratios)
+        return {
+            **dict(zip(names, torch.stack(losses).mean(0).tolist(), strict=True)),
+            "kl_approx": approximate_kl(drift).item(),
+            "clip_fraction": clip_fraction(drift, clip_epsilon).item(),
+        }
 
-    def _minibatches(self, size: int) -> Iterator[Tensor]:
-        """Indices of the rows of each minibatch, all epochs long."""
+    def _minibatches(self, data: dict[Any, Tensor]) -> Iterator[dict[Any, Tensor]]:
+        """The rows of a batch, shuffled and split anew in each epoch."""
+        read = [key for key in data if key != "value" or self.config.clip_value]
         for _ in range(self.config.epochs):
-            yield from torch.randperm(size).tensor_split(self.config.num_minibatches)
+            order = torch.randperm(len(data["action"]))
+            parts = [data[key][order].tensor_split(self.config.num_minibatches) for key in read]
+            for columns in zip(*parts, strict=True):
+                yield dict(zip(read, columns, strict=True))
 
     @property
     def _terminated_key(self) -> Any:
@@ -381,10 +383,6 @@ class _Clip(nn.Module):
 
     def forward(self, raw: Tensor) -> Tensor:
         return torch.clamp(raw, self.low, self.high)
-
-
-def _drift(log_ratio: Tensor, clip_epsilon: float) -> tuple[Tensor, Tensor]:
-    return approximate_kl(log_ratio), clip_fraction(log_ratio, clip_epsilon)
 
 
 def _action_leaf(env: EnvBase) -> TensorSpec:

@@ -13,6 +13,7 @@ from tensordict.nn import (
 
 from agents.nn.actors import Actor, ProbabilisticActor
 from agents.nn.distributions import Categorical, IndependentNormal, LeanDistribution, TanhNormal
+from agents.nn.flat import flat_parameter
 from agents.nn.mlp import MLP
 from agents.nn.sampling import take_sample
 from agents.nn.value_operator import ValueOperator
@@ -33,6 +34,7 @@ __all__ = [
     "TensorDictModuleBase",
     "TensorDictSequential",
     "ValueOperator",
+    "flat_parameter",
     "set_interaction_type",
     "take_sample",
 ]
