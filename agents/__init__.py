@@ -23,6 +23,7 @@ from agents.nn import (
     TensorDictModuleBase,
     TensorDictSequential,
     ValueOperator,
+    flat_parameter,
     set_interaction_type,
     take_sample,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "clipped_surrogate",
     "effective_sample_size",
     "evaluate",
+    "flat_parameter",
     "gae",
     "load_checkpoint",
     "optimizer_tensors",

@@ -103,7 +103,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
             raise ValueError(f"optimizer: expected {name!r} of shape {list(shape)}, found {list(value.shape)}")
         state.setdefault(int(index), {})[entry] = value
     expected = {entry for entries in state.values() for entry in entries}
-    for index, entries in state.items():
+    for number, entries in state.items():
         if missing := sorted(expected - set(entries)):
-            raise ValueError(f"optimizer: expected {missing} of parameter {index}, found only {sorted(entries)}")
+            raise ValueError(f"optimizer: expected {missing} of parameter {number}, found only {sorted(entries)}")
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

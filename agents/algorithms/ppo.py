@@ -5,6 +5,7 @@ Reads from top to bottom: configuration, networks, then one iteration: collect, 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,6 +29,20 @@ from envkit.errors import CheckpointError
 __all__ = ["PPO", "PPOConfig"]
 
 ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+RANGES = {
+    "steps_per_env": (1, math.inf),
+    "num_minibatches": (1, math.inf),
+    "epochs": (1, math.inf),
+    "gamma": (0, 1),
+    "gae_lambda": (0, 1),
+    "lr": (0, math.inf),
+    "clip_epsilon": (0, math.inf),
+    "entropy_coef": (0, math.inf),
+    "critic_coef": (0, math.inf),
+    "max_grad_norm": (0, math.inf),
+}
+COUNTS = ("iterations", "steps", "episodes")
+ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}
 
 
 @dataclass
@@ -71,9 +86,13 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         self.hidden_sizes = tuple(self.hidden_sizes)
-        for name in ("steps_per_env", "num_minibatches", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PPOConfig.{name}: expected at least 1, found {getattr(self, name)}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                expected = f"at least {low}" if high == math.inf else f"a number from {low} to {high}"
+                raise ValueError(f"PPOConfig.{name}: expected {expected}, found {value}")
+        if not all(isinstance(width, int) and width > 0 for width in self.hidden_sizes):
+            raise ValueError(f"PPOConfig.hidden_sizes: expected positive integers, found {self.hidden_sizes}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"PPOConfig.activation: expected one of {sorted(ACTIVATIONS)}, found {self.activation!r}")
 
@@ -94,7 +113,8 @@ class PPO(BaseAgent):
         critic: a network from the observations to a value of shape ``[*batch, 1]``.
 
     Raises:
-        SpecError: the env's actions or observations are of a kind that the default networks cannot handle.
+        SpecError: the env's actions or observations are of a kind that the default networks cannot handle, or it has
+            several rewards or done flags.
 
     Examples:
         >>> from envkit import GymEnv, SerialEnv
@@ -121,6 +141,7 @@ class PPO(BaseAgent):
         self.env, self.config = env, config or PPOConfig()
         self._count = env.numel()
         self._action = _action_leaf(env)
+        _check_reward_and_done(env)
         self.observation_keys = list(env.observation_keys)
         widths = _observation_widths(env) if actor is None or critic is None else []
         self.actor = actor if actor is not None else self._default_actor(sum(widths))
@@ -184,7 +205,12 @@ class PPO(BaseAgent):
         return self.config.steps_per_env * self._count
 
     def step(self) -> Metrics:
-        """Collects a batch, estimates advantages, updates both networks."""
+        """Collects a batch, estimates advantages, updates both networks.
+
+        Raises:
+            ValueError: the batch has too few steps for the minibatches. An agent that only acts may have such an env.
+        """
+        self._check_minibatches()
         remaining = 1.0 if self.horizon is None else max(0.0, 1.0 - self.steps / self.horizon)
         lr = self.config.lr * (remaining if self.config.anneal_lr else 1.0)
         clip_epsilon = self.config.clip_epsilon * (remaining if self.config.anneal_clip else 1.0)
@@ -290,6 +316,16 @@ class PPO(BaseAgent):
             for columns in zip(*parts, strict=True):
                 yield dict(zip(read, columns, strict=True))
 
+    def _check_minibatches(self) -> None:
+        """An empty minibatch has no mean, and one row no standard deviation: either would turn all weights to NaN."""
+        least = 2 if self.config.normalize_advantage else 1
+        most = self.steps_per_iteration // least
+        if self.config.num_minibatches > most:
+            raise ValueError(
+                f"PPOConfig.num_minibatches: expected at most {most}, for {least} or more of the "
+                f"{self.steps_per_iteration} steps in each, found {self.config.num_minibatches}"
+            )
+
     @property
     def _terminated_key(self) -> Any:
         return next(group.terminated for group in self.env.plan.done_groups if group.done == self.env.done_key)
@@ -302,7 +338,7 @@ class PPO(BaseAgent):
         tensors |= {f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         tensors["random_state"] = torch.get_rng_state()
-        counts = {name: getattr(self, name) for name in ("iterations", "steps", "episodes")}
+        counts = {name: getattr(self, name) for name in COUNTS}
         save_checkpoint(
             path, "PPO", tensors, {"config": asdict(self.config), "counts": counts, "spaces": self._spaces()}
         )
@@ -324,7 +360,8 @@ class PPO(BaseAgent):
         """
         tensors, data = load_checkpoint(path, "PPO")
         try:
-            config, counts, spaces = PPOConfig(**data["config"]), dict(data["counts"]), data["spaces"]
+            config, spaces = PPOConfig(**data["config"]), data["spaces"]
+            counts = {name: int(data["counts"][name]) for name in COUNTS}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: expected config, counts and spaces of a PPO agent: {error}") from error
         agent = cls(env, config, seed=None, actor=actor, critic=critic)
@@ -338,11 +375,15 @@ class PPO(BaseAgent):
         try:
             agent.actor.load_state_dict(parts["actor"])
             agent.critic.load_state_dict(parts["critic"])
+            absent = ADAM_STATE - {name.partition(".")[2] for name in parts["optimizer"]}
+            if counts["iterations"] and absent:
+                raise ValueError(f"optimizer: expected {sorted(ADAM_STATE)}, found no {sorted(absent)}")
             restore_optimizer(agent.optimizer, parts["optimizer"])
             torch.set_rng_state(tensors["random_state"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: does not fit the agent's networks: {error}") from error
-        agent.iterations, agent.steps, agent.episodes = (int(counts[n]) for n in ("iterations", "steps", "episodes"))
+        for name, count in counts.items():
+            setattr(agent, name, count)
         agent.statistics.finished = agent.episodes
         return agent
 
@@ -393,6 +434,16 @@ def _action_leaf(env: EnvBase) -> TensorSpec:
     if not (discrete or continuous):
         raise SpecError(f"PPO: expected one action, an index (Categorical) or a vector of floats, found {leaf}")
     return leaf
+
+
+def _check_reward_and_done(env: EnvBase) -> None:
+    rewards, dones = env.reward_keys, [group.done for group in env.plan.done_groups]
+    if len(rewards) != 1 or len(dones) != 1:
+        raise SpecError(f"PPO: expected one reward and one done flag, found {rewards} and {dones}")
+    for key, leaf in ((rewards[0], env.full_reward_spec[rewards[0]]), (dones[0], env.done_spec[dones[0]])):
+        one = leaf.shape[env.batch_dims :]
+        if one.numel() != 1:
+            raise SpecError(f"PPO: expected {key!r} of shape [1], found {list(one)}")
 
 
 def _observation_widths(env: EnvBase) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,6 +106,12 @@ class MLP(nn.Sequential):
         self.out_features = out_features
         self.num_cells = hidden
         self.depth = len(hidden)
+
+    def __getitem__(self, index: Any) -> Any:
+        # A slice of an nn.Sequential is of its class, whose first argument is something else here.
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Apply the layers to the inputs, joined along the last dimension when there are several."""

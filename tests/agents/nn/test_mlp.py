@@ -143,3 +143,14 @@ def test_parameters_can_be_swapped_and_mapped_over():
         expected = net(inputs)
     assert outputs.shape == (4, 5, 2)
     torch.testing.assert_close(outputs[1], expected)
+
+
+def test_layers_by_number_and_by_slice():
+    net = MLP(4, 2, num_cells=[8, 8])
+    assert net[0].in_features == 4
+    body, head = net[:-1], net[-1]
+    assert type(body) is torch.nn.Sequential
+    x = torch.randn(5, 4)
+    assert torch.equal(head(body(x)), net(x))
+    assert [tuple(layer.weight.shape) for layer in net[::2]] == [(8, 4), (8, 8), (2, 8)]
+    assert net[:2].state_dict().keys() == {"0.weight", "0.bias"}
