@@ -13,7 +13,9 @@ __all__ = [
     "EnvCheckError",
     "EnvDataError",
     "EnvkitError",
+    "InvalidActionError",
     "LockedSpecError",
+    "MissingDependencyError",
     "NonFiniteError",
     "PolicyError",
     "ResetNeededError",
@@ -53,6 +55,14 @@ class PolicyError(EnvkitError, ValueError):
 
 class ResetNeededError(EnvkitError, gymnasium.error.ResetNeeded):
     """``step`` was called before ``reset``."""
+
+
+class InvalidActionError(EnvkitError, gymnasium.error.InvalidAction, ValueError):
+    """An action handed to an exported environment is not in its action space."""
+
+
+class MissingDependencyError(EnvkitError, gymnasium.error.DependencyNotInstalled, ImportError):
+    """A package that an optional feature needs is not installed; the message names the extra that brings it."""
 
 
 class UnknownEnvError(EnvkitError, gymnasium.error.NameNotFound):

@@ -113,8 +113,17 @@ class BaseAgent(ABC):
             raise ValueError(f"eval_env: expected an env without batch, found batch size {list(eval_env.batch_size)}")
 
     def evaluate(self, env: EnvBase, seeds: Iterable[int] = range(10_000, 10_100)) -> Evaluation:
-        """One episode from each start seed with the deterministic policy; see :func:`~agents.evaluation.evaluate`."""
-        return evaluate(env, self.policy, seeds)
+        """One episode from each start seed with the deterministic policy; see :func:`~agents.evaluation.evaluate`.
+
+        In the env that is learnt in, the episodes that were going on are given up.
+        """
+        result = evaluate(env, self.policy, seeds)
+        if env is self.env:
+            self.restart()
+        return result
+
+    def restart(self) -> None:  # noqa: B027 - agents that keep no episode going have nothing to do
+        """Goes on learning with new episodes, after the env was run by someone else."""
 
     def select_action(
         self, state: TensorDictBase | Tensor | Any, step: int = 0, *, deterministic: bool = False

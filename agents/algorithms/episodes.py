@@ -48,6 +48,10 @@ class EpisodeStatistics:
         self._return += total[:, -1]
         self._length += steps
 
+    def restart(self) -> None:
+        """Forgets the episodes that have not ended: the envs begin new ones."""
+        self._return[:], self._length[:] = 0, 0
+
     @property
     def return_mean(self) -> float:
         """Mean return of the last episodes; NaN before the first."""

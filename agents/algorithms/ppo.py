@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
 from torch import Tensor, nn
 
@@ -108,7 +108,8 @@ class PPO(BaseAgent):
         env: where it learns; an env with a batch is stepped as one. Its observations are vectors.
         config: the hyper-parameters.
         seed: seeds the env, the networks and the sampling; None leaves them as they are.
-        actor: a network from the observations, in the order of ``env.observation_keys``, to logits, or to mean and
+        observation_keys: what the networks see, all observations by default.
+        actor: a network from the observations, in the order of ``observation_keys``, to logits, or to mean and
             standard deviation; by default a multi-layer perceptron.
         critic: a network from the observations to a value of shape ``[*batch, 1]``.
 
@@ -132,6 +133,7 @@ class PPO(BaseAgent):
         config: PPOConfig | None = None,
         *,
         seed: int | None = 0,
+        observation_keys: Sequence[NestedKey] | None = None,
         actor: nn.Module | None = None,
         critic: nn.Module | None = None,
     ) -> None:
@@ -142,8 +144,8 @@ class PPO(BaseAgent):
         self._count = env.numel()
         self._action = _action_leaf(env)
         _check_reward_and_done(env)
-        self.observation_keys = list(env.observation_keys)
-        widths = _observation_widths(env) if actor is None or critic is None else []
+        self.observation_keys = list(env.observation_keys if observation_keys is None else observation_keys)
+        widths = _observation_widths(env, self.observation_keys) if actor is None or critic is None else []
         self.actor = actor if actor is not None else self._default_actor(sum(widths))
         self.critic = critic if critic is not None else self._mlp(sum(widths), 1, 1.0)
         self.parameters = flat_parameter([*self.actor.parameters(), *self.critic.parameters()])
@@ -203,6 +205,11 @@ class PPO(BaseAgent):
     def steps_per_iteration(self) -> int:
         """Env steps of one iteration."""
         return self.config.steps_per_env * self._count
+
+    def restart(self) -> None:
+        """See :meth:`BaseAgent.restart`."""
+        self.collector.restart()
+        self.statistics.restart()
 
     def step(self) -> Metrics:
         """Collects a batch, estimates advantages, updates both networks.
@@ -340,7 +347,15 @@ class PPO(BaseAgent):
         tensors["random_state"] = torch.get_rng_state()
         counts = {name: getattr(self, name) for name in COUNTS}
         save_checkpoint(
-            path, "PPO", tensors, {"config": asdict(self.config), "counts": counts, "spaces": self._spaces()}
+            path,
+            "PPO",
+            tensors,
+            {
+                "config": asdict(self.config),
+                "counts": counts,
+                "observation_keys": self.observation_keys,
+                "spaces": self._spaces(),
+            },
         )
 
     @classmethod
@@ -360,11 +375,14 @@ class PPO(BaseAgent):
         """
         tensors, data = load_checkpoint(path, "PPO")
         try:
-            config, spaces = PPOConfig(**data["config"]), data["spaces"]
+            config, spaces, keys = PPOConfig(**data["config"]), data["spaces"], data["observation_keys"]
             counts = {name: int(data["counts"][name]) for name in COUNTS}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: expected config, counts and spaces of a PPO agent: {error}") from error
-        agent = cls(env, config, seed=None, actor=actor, critic=critic)
+        keys = _unlisted(keys)
+        if absent := [key for key in keys if key not in env.observation_keys]:
+            raise CheckpointError(f"{path}: saved for observations {absent}, found an env with {env.observation_keys}")
+        agent = cls(env, config, seed=None, observation_keys=keys, actor=actor, critic=critic)
         if spaces != agent._spaces():
             raise CheckpointError(f"{path}: saved for {spaces}, found an env with {agent._spaces()}")
         parts: dict[str, dict[str, Tensor]] = {"actor": {}, "critic": {}, "optimizer": {}}
@@ -375,9 +393,9 @@ class PPO(BaseAgent):
         try:
             agent.actor.load_state_dict(parts["actor"])
             agent.critic.load_state_dict(parts["critic"])
-            absent = ADAM_STATE - {name.partition(".")[2] for name in parts["optimizer"]}
-            if counts["iterations"] and absent:
-                raise ValueError(f"optimizer: expected {sorted(ADAM_STATE)}, found no {sorted(absent)}")
+            lacking = ADAM_STATE - {name.partition(".")[2] for name in parts["optimizer"]}
+            if counts["iterations"] and lacking:
+                raise ValueError(f"optimizer: expected {sorted(ADAM_STATE)}, found no {sorted(lacking)}")
             restore_optimizer(agent.optimizer, parts["optimizer"])
             torch.set_rng_state(tensors["random_state"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -394,6 +412,11 @@ class PPO(BaseAgent):
         return {name: f"{list(leaf.shape[lead:])} {leaf.dtype}" for name, leaf in leaves.items()} | {
             "action": f"{getattr(self._action, 'n', '')} {list(self._action.shape[lead:])} {self._action.dtype}"
         }
+
+
+def _unlisted(keys: Sequence[str | list[str]]) -> list[NestedKey]:
+    """Nested keys as they were before JSON made lists of their tuples."""
+    return [tuple(key) if isinstance(key, list) else key for key in keys]
 
 
 class _Gaussian(nn.Module):
@@ -446,15 +469,17 @@ def _check_reward_and_done(env: EnvBase) -> None:
             raise SpecError(f"PPO: expected {key!r} of shape [1], found {list(one)}")
 
 
-def _observation_widths(env: EnvBase) -> list[int]:
+def _observation_widths(env: EnvBase, keys: Sequence[NestedKey]) -> list[int]:
     widths = []
-    for key in env.observation_keys:
+    for key in keys:
+        if key not in env.observation_keys:
+            raise SpecError(f"PPO: unknown observation {key!r}; the env has {env.observation_keys}")
         leaf = env.observation_spec[key]
         one = leaf.shape[env.batch_dims :]
         if leaf.dtype != torch.float32 or len(one) != 1:
             raise SpecError(
                 f"PPO: expected {key!r} to be a float32 vector, found {leaf.dtype} of shape {list(one)}; "
-                f"transform it, or pass actor and critic"
+                f"transform it, leave it out of observation_keys, or pass actor and critic"
             )
         widths.append(one[0])
     return widths

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from envkit.core.env import EnvBase
+from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
-from envkit.core.rows import Masks
 from envkit.errors import SpecError
 from envkit.storage import Slab
 
@@ -55,6 +55,7 @@ class SerialEnv(RowEnv):
         self.__dict__["_envs"] = _build(num_workers, create_env_fn, create_env_kwargs)
         first = self._envs[0]
         super().__init__(device=device, batch_size=(num_workers, *first.batch_size))
+        self.allow_done_after_reset = any(env.allow_done_after_reset for env in self._envs)
         for name in SPECS:
             specs = [getattr(env, name) for env in self._envs]
             for i, spec in enumerate(specs):
@@ -66,12 +67,27 @@ class SerialEnv(RowEnv):
             setattr(self, name, specs[0].expand(num_workers, *specs[0].shape))
 
     @property
+    def check_finite(self) -> bool:
+        """See :attr:`~envkit.EnvBase.check_finite`; assigning sets it for all envs."""
+        return all(env.check_finite for env in self._envs)
+
+    @check_finite.setter
+    def check_finite(self, value: bool) -> None:
+        for env in self._envs:
+            env.check_finite = value
+
+    @property
     def keeps_state(self) -> bool:
         """See :attr:`~envkit.EnvBase.keeps_state`."""
         return self._trusted and all(env.keeps_state for env in self._envs)
 
+    @property
+    def hides_last_observations(self) -> bool:
+        """See :attr:`~envkit.EnvBase.hides_last_observations`."""
+        return any(env.hides_last_observations for env in self._envs)
+
     def _native_rows(self, root: Slab, following: Slab) -> SerialRows:
-        return SerialRows(self._envs, root, following)
+        return SerialRows(self, self._envs, root, following)
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""
@@ -105,12 +121,18 @@ class SerialEnv(RowEnv):
 class SerialRows:
     """Envs bound to the slices of a batch's slabs."""
 
-    def __init__(self, envs: list[EnvBase], root: Slab, following: Slab) -> None:
+    def __init__(self, batch: EnvBase, envs: list[EnvBase], root: Slab, following: Slab) -> None:
         self._ports = [
-            env._row_port(root.select(i, env.plan.root_spec), following.select(i, env.plan.next_spec))
+            env._row_port(env.plan, root.select(i, env.plan.root_spec), following.select(i, env.plan.next_spec))
             for i, env in enumerate(envs)
         ]
         self._steps = [port.step for port in self._ports]
+        plan = batch.plan
+        self._repeated = [
+            (following.arrays[key], root.arrays[key]) for key in (*plan.observation_keys, *plan.done_keys)
+        ]
+        self._rewards = [following.arrays[key] for key in plan.reward_keys]
+        self._done = [following.arrays[group.done] for group in plan.done_groups]
         # The others are told their mask even if everything is reset: their `_reset` may look at it.
         self._need_no_mask = np.array([env.keeps_state for env in envs])
 
@@ -120,15 +142,34 @@ class SerialRows:
             for port in self._ports:
                 port.reset(row, **kwargs)
             return
-        count = len(self._ports)
-        flat = np.concatenate([mask.cpu().numpy().reshape(count, -1) for mask in masks.values()], 1)
+        flat = self._by_env(masks)
         whole = flat.all(1) & self._need_no_mask
         for i in np.flatnonzero(flat.any(1)).tolist():
             part = None if whole[i] else {key: mask[i] for key, mask in masks.items()}
             self._ports[i].reset(row, part, **kwargs)
 
-    def step(self, row: int) -> bool:
+    def _by_env(self, masks: Masks) -> np.ndarray:
+        """All masks side by side, one row an env."""
+        return np.concatenate([mask.cpu().numpy().reshape(len(self._ports), -1) for mask in masks.values()], 1)
+
+    def _step_some(self, row: int, masks: Masks) -> bool:
+        flat = self._by_env(masks)
+        for i, port in enumerate(self._ports):
+            if flat[i].all():
+                port.step(row)
+            elif flat[i].any():
+                port.step(row, {key: mask[i] for key, mask in masks.items()})
+            else:
+                for destination, source in self._repeated:
+                    destination[row, i] = source[row, i]
+                for rewards in self._rewards:
+                    rewards[row, i] = 0
+        return any(bool(column[row].any()) for column in self._done)
+
+    def step(self, row: int, masks: Masks | None = None) -> bool:
         """See :meth:`~envkit.core.rows.RowPort.step`."""
+        if masks is not None:
+            return self._step_some(row, masks)
         ended = False
         for step in self._steps:
             if step(row):

@@ -11,7 +11,8 @@ from tensordict import TensorDict, TensorDictBase
 from envkit.collectors.trajectories import TrajectoryCounter
 from envkit.core.env import EnvBase
 from envkit.core.exploration import ExplorationType, set_exploration_type
-from envkit.core.runner import Policy, Runner
+from envkit.core.policies import Policy
+from envkit.core.runner import Runner
 
 __all__ = ["Collector"]
 
@@ -84,6 +85,7 @@ class Collector:
         self.storing_device = storing_device if storing_device is not None else device
         self.reset_at_each_iter, self.postproc, self.exploration_type = reset_at_each_iter, postproc, exploration_type
         self.frames = 0
+        self._restarts = False
         policy_device = policy_device if policy_device is not None else device
         self._runner = Runner(
             env, policy, None if policy_device is None or policy_device == env_device else torch.device(policy_device)
@@ -104,8 +106,9 @@ class Collector:
         runner = self._runner
         first = runner.rows == 0
         runner.open(self._steps)
-        if first or self.reset_at_each_iter:
+        if first or self._restarts or self.reset_at_each_iter:
             runner.reset()
+            self._restarts = False
             if not first:
                 self._trajectories.restart()
         with set_exploration_type(self.exploration_type):
@@ -116,6 +119,10 @@ class Collector:
         if self.storing_device is not None:
             batch = batch.to(self.storing_device)
         return batch if self.postproc is None else self.postproc(batch)
+
+    def restart(self) -> None:
+        """Begins the next batch with new episodes, as needed after the env was run by someone else."""
+        self._restarts = True
 
     def _number(self, batch: TensorDictBase) -> None:
         env = self.env

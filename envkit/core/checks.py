@@ -110,7 +110,7 @@ class _Examiner:
             if out.get(key, None) is not None:
                 self.add("_reset", key, "no reward after a reset", "a reward", "return rewards from _step only")
                 out.del_(key)
-        out = plan.complete_reset(out, self.env.batch_size)
+        out = plan.complete_reset(out)
         for group in plan.done_groups:
             if bool(out.get(group.done).any()) and not self.env.allow_done_after_reset:
                 self.add(
@@ -141,7 +141,7 @@ class _Examiner:
                     f"return {group.done!r} or {group.terminated!r}, a boolean of shape {list(group.shape)}",
                 )
                 out.set(group.done, torch.zeros(group.shape, dtype=torch.bool))
-        out = plan.complete_next(out, self.env.batch_size)
+        out = plan.complete_next(out)
         for group in plan.done_groups:
             ended = out.get(group.terminated)
             if group.truncated is not None:
@@ -224,7 +224,7 @@ class _Examiner:
     def examine_mapping(self, plan: Plan, out: Mapping, method: str, size: torch.Size) -> TensorDictBase:
         try:
             complete = plan.complete_next if method == "_step" else plan.complete_reset
-            return complete(out, size)
+            return complete(out)
         except Exception as error:
             self.add(method, "", "data that fits the specs", str(error), "see the message")
             raise _CannotGoOn from error

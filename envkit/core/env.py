@@ -7,44 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from tensordict import NestedKey, TensorDict, TensorDictBase
-from torch import nn
+from tensordict import TensorDict, TensorDictBase
 
-from envkit.core.masks import merge_reset, pop_masks
-from envkit.core.plan import Plan, complete_done_spec
+from envkit.core.auto_reset import AutoReset
+from envkit.core.env_specs import EnvSpecs
+from envkit.core.masks import Masks, any_true, has_mask, merge_reset, merge_step, pop_masks, put_masks
+from envkit.core.plan import Plan
 from envkit.core.rollout import rollout
 from envkit.core.rows import RowPort, TensorDictRows
-from envkit.core.seeding import seed_generator
-from envkit.core.step_mdp import Advance
+from envkit.core.seeding import seed_generator, spawn_seed
 from envkit.core.values import check_values
-from envkit.errors import EnvDataError, ResetNeededError, SpecError
-from envkit.specs import Composite, TensorSpec, Unbounded
+from envkit.errors import EnvDataError, ResetNeededError
 from envkit.storage import Slab, entries, put
 
 if TYPE_CHECKING:
-    from typing import Self
+    pass
 
 __all__ = ["EnvBase"]
 
-ROLES = ("action", "state", "observation", "reward", "done")
 
-
-class _Runtime:
-    """What changes while an env runs, kept out of ``nn.Module`` whose attribute writes are slow."""
-
-    __slots__ = ("advance", "checked_reset", "checked_step", "generator", "plan", "quick", "ring", "started")
-
-    def __init__(self) -> None:
-        self.plan: Plan | None = None
-        self.advance: Advance | None = None
-        self.generator: torch.Generator | None = None
-        # The rows that the public port of a RowEnv writes in; `quick` is the same once nothing is left to check.
-        self.ring: Any = None
-        self.quick: Any = None
-        self.started = self.checked_reset = self.checked_step = False
-
-
-class EnvBase(nn.Module):
+class EnvBase(EnvSpecs):
     """Base class of all environments.
 
     An author assigns the specs in ``__init__`` and writes three methods on TensorDicts:
@@ -67,6 +49,9 @@ class EnvBase(nn.Module):
         batch_size: batch size of the env.
         allow_done_after_reset: whether a reset may deliver a done state.
         spec_locked: whether specs are locked after construction.
+        auto_reset: (of every env) whether the env resets itself: the observation of a done step is then the first one
+            of the next episode; see :class:`~envkit.core.auto_reset.AutoReset`.
+        auto_reset_replace: (of every env) whether fillers (NaN) stand for the last observation that it never shows.
 
     Examples:
         >>> from envkit import Bounded, Unbounded
@@ -89,8 +74,6 @@ class EnvBase(nn.Module):
         torch.Size([5])
     """
 
-    batch_locked: bool = True
-    """Whether inputs must have exactly the env's batch size."""
     check_finite: bool = True
     """Whether rollouts and collectors refuse NaN (and infinities where the bounds are finite)."""
     _trusted: ClassVar[bool] = False
@@ -109,287 +92,9 @@ class EnvBase(nn.Module):
         allow_done_after_reset: bool = False,
         spec_locked: bool = True,
     ) -> None:
-        super().__init__()
-        self._device = None if device is None else torch.device(device)
-        self._batch_size = torch.Size(batch_size or ())
+        super().__init__(device, batch_size, spec_locked)
         self.allow_done_after_reset = allow_done_after_reset
         self.is_closed = False
-        self._runtime = _Runtime()
-        self._locked, self._lock_wanted = False, spec_locked
-        self._specs: dict[str, Composite] = {role: self._empty() for role in ROLES}
-
-    # ------------------------------------------------------------------ specs
-
-    @property
-    def plan(self) -> Plan:
-        """What follows from the specs; compiled at the lock, and anew at every use while specs are unlocked."""
-        plan = self._runtime.plan
-        return plan if plan is not None else self._compile()
-
-    def _compile(self) -> Plan:
-        specs = self._complete_specs()
-        plan = Plan(**specs, batch_size=self._batch_size, batch_locked=self.batch_locked)
-        if self._locked:
-            self._specs = {role: spec.lock_() for role, spec in specs.items()}
-            self._runtime.plan = plan
-        kept = set(plan.state_keys)
-        self._runtime.advance = Advance([key for key in plan.reward_keys if key not in kept])
-        return plan
-
-    def _forget_plan(self) -> None:
-        """After a change to the specs: nothing that was derived from them is used again."""
-        runtime = self._runtime
-        runtime.plan = runtime.advance = runtime.ring = runtime.quick = None
-
-    def _complete_specs(self) -> dict[str, Composite]:
-        """The five specs with their defaults filled in."""
-        specs = dict(self._specs)
-        if specs["reward"].is_empty(recurse=True):
-            reward = specs["reward"] = self._empty()
-            reward["reward"] = Unbounded((*self._batch_size, 1), device=self._device)
-        specs["done"] = complete_done_spec(specs["done"], self._batch_size)
-        return specs
-
-    @property
-    def is_spec_locked(self) -> bool:
-        """Whether the specs are locked (and compiled)."""
-        return self._locked
-
-    def set_spec_lock_(self, mode: bool = True) -> Self:
-        """Locks the specs and compiles them, or unlocks them and drops what was compiled."""
-        self._locked = mode
-        self._forget_plan()
-        if mode:
-            self._compile()
-        else:
-            self._specs = {role: spec.clone() for role, spec in self._specs.items()}
-        return self
-
-    def _empty(self) -> Composite:
-        return Composite(shape=self._batch_size, device=self._device)
-
-    def _get_spec(self, role: str) -> Composite:
-        if self._locked:
-            self.plan  # noqa: B018 - compiles, and with that completes and locks, what was assigned since the last lock
-        return self._specs[role]
-
-    def _set_spec(self, role: str, spec: TensorSpec | None, *, full: bool = False) -> None:
-        if spec is None:
-            spec = self._empty()
-        if not isinstance(spec, Composite):
-            if full or role == "state":
-                raise SpecError(f"full_{role}_spec: expected a Composite, found {type(spec).__name__}")
-            spec = self._wrap(role, spec)
-        if role in ("reward", "done"):
-            for key, leaf in spec.items(True, True):
-                if not leaf.shape:
-                    raise SpecError(f"{role}_spec {key!r}: expected a shape with a trailing 1, found []")
-        self._specs[role] = _with_batch(spec, self._batch_size, role, self._device)
-        self._forget_plan()
-
-    def _wrap(self, role: str, leaf: TensorSpec) -> Composite:
-        size = self._batch_size
-        if leaf.shape[: len(size)] != size:
-            raise _wrong_batch(role, role, size, leaf.shape)
-        names = ("done", "terminated") if role == "done" else (role,)
-        out = self._empty()
-        for name in names:
-            out[name] = leaf.clone()
-        return out
-
-    def _leaf_or_all(self, role: str) -> TensorSpec:
-        spec = self._get_spec(role)
-        leaves = list(spec.values(True, True))
-        return leaves[0] if len(leaves) == 1 else spec
-
-    @property
-    def action_spec(self) -> TensorSpec:
-        """The action's spec: the leaf if there is one action, the Composite of all otherwise."""
-        return self._leaf_or_all("action")
-
-    @action_spec.setter
-    def action_spec(self, spec: TensorSpec) -> None:
-        self._set_spec("action", spec)
-
-    @property
-    def full_action_spec(self) -> Composite:
-        """The actions' specs, always as a Composite."""
-        return self._get_spec("action")
-
-    @full_action_spec.setter
-    def full_action_spec(self, spec: Composite) -> None:
-        self._set_spec("action", spec, full=True)
-
-    @property
-    def reward_spec(self) -> TensorSpec:
-        """The reward's spec: the leaf if there is one reward, the Composite of all otherwise."""
-        return self._leaf_or_all("reward")
-
-    @reward_spec.setter
-    def reward_spec(self, spec: TensorSpec) -> None:
-        self._set_spec("reward", spec)
-
-    @property
-    def full_reward_spec(self) -> Composite:
-        """The rewards' specs, always as a Composite."""
-        return self._get_spec("reward")
-
-    @full_reward_spec.setter
-    def full_reward_spec(self, spec: Composite) -> None:
-        self._set_spec("reward", spec, full=True)
-
-    @property
-    def observation_spec(self) -> Composite:
-        """The observations' specs; a leaf assigned here goes under ``"observation"``."""
-        return self._get_spec("observation")
-
-    @observation_spec.setter
-    def observation_spec(self, spec: TensorSpec) -> None:
-        self._set_spec("observation", spec)
-
-    full_observation_spec = observation_spec
-
-    @property
-    def done_spec(self) -> Composite:
-        """The done flags' specs; every level has at least ``done`` and ``terminated``."""
-        return self._get_spec("done")
-
-    @done_spec.setter
-    def done_spec(self, spec: TensorSpec) -> None:
-        self._set_spec("done", spec)
-
-    full_done_spec = done_spec
-
-    @property
-    def state_spec(self) -> Composite:
-        """Inputs other than actions, which stateless envs read from the TensorDict."""
-        return self._get_spec("state")
-
-    @state_spec.setter
-    def state_spec(self, spec: Composite | None) -> None:
-        self._set_spec("state", spec)
-
-    full_state_spec = state_spec
-
-    @property
-    def input_spec(self) -> Composite:
-        """``full_action_spec`` and ``full_state_spec`` in one Composite."""
-        return self._gather("action", "state")
-
-    @property
-    def output_spec(self) -> Composite:
-        """``full_observation_spec``, ``full_reward_spec`` and ``full_done_spec`` in one Composite."""
-        return self._gather("observation", "reward", "done")
-
-    @property
-    def specs(self) -> Composite:
-        """``input_spec`` and ``output_spec`` in one Composite."""
-        out = self._empty()
-        out["input_spec"], out["output_spec"] = self.input_spec.clone(), self.output_spec.clone()
-        return out.lock_()
-
-    def _gather(self, *roles: str) -> Composite:
-        out = self._empty()
-        for role in roles:
-            out[f"full_{role}_spec"] = self._get_spec(role).clone()
-        return out.lock_()
-
-    # ------------------------------------------------------------------- keys
-
-    @property
-    def action_keys(self) -> list[NestedKey]:
-        """Keys of the actions."""
-        return self.plan.action_keys
-
-    @property
-    def reward_keys(self) -> list[NestedKey]:
-        """Keys of the rewards."""
-        return self.plan.reward_keys
-
-    @property
-    def done_keys(self) -> list[NestedKey]:
-        """Keys of the done flags."""
-        return self.plan.done_keys
-
-    @property
-    def observation_keys(self) -> list[NestedKey]:
-        """Keys of the observations."""
-        return self.plan.observation_keys
-
-    @property
-    def state_keys(self) -> list[NestedKey]:
-        """Keys of the states."""
-        return self.plan.state_keys
-
-    @property
-    def reset_keys(self) -> list[NestedKey]:
-        """Keys of the reset masks, one beside each ``done``."""
-        return self.plan.reset_keys
-
-    @property
-    def action_key(self) -> NestedKey:
-        """The key of the only action; KeyError if there are several."""
-        return _only(self.action_keys, "action")
-
-    @property
-    def reward_key(self) -> NestedKey:
-        """The key of the only reward; KeyError if there are several."""
-        return _only(self.reward_keys, "reward")
-
-    @property
-    def done_key(self) -> NestedKey:
-        """The key of the only ``done`` flag; KeyError if several groups have one."""
-        return _only([group.done for group in self.plan.done_groups], "done")
-
-    # --------------------------------------------------------------- metadata
-
-    @property
-    def batch_size(self) -> torch.Size:
-        """The env's batch size."""
-        return self._batch_size
-
-    @batch_size.setter
-    def batch_size(self, size: Sequence[int]) -> None:
-        size = torch.Size(size)
-        if size == self._batch_size:
-            return
-        if self._batch_size:
-            raise SpecError(
-                f"batch_size: expected an env without batch dimensions to resize, found {list(self._batch_size)}"
-            )
-        specs = {role: spec.expand(*size, *spec.shape) for role, spec in self._specs.items()}
-        self._batch_size, self._specs = size, specs
-        self._forget_plan()
-
-    shape = batch_size
-
-    @property
-    def batch_dims(self) -> int:
-        """Number of batch dimensions."""
-        return len(self._batch_size)
-
-    ndim = batch_dims
-
-    def numel(self) -> int:
-        """Number of envs in the batch."""
-        return self._batch_size.numel()
-
-    @property
-    def device(self) -> torch.device | None:
-        """Device of inputs and outputs, or None if they keep their own."""
-        return self._device
-
-    def to(self, device: torch.device | str | int) -> Self:  # type: ignore[override]
-        """Moves the env: its specs and its outputs. Other casts of ``nn.Module`` do not apply to envs."""
-        self._device = torch.device(device)
-        self._specs = {role: spec.to(self._device) for role, spec in self._specs.items()}
-        self._forget_plan()
-        return super().to(self._device)
-
-    @property
-    def has_dynamic_specs(self) -> bool:
-        """Whether some leaf has a size of -1 or holds non-tensor data."""
-        return self.plan.has_dynamic_specs
 
     # -------------------------------------------------------------- the ports
 
@@ -405,9 +110,9 @@ class EnvBase(nn.Module):
         """Seeds the simulator; see the class docstring."""
         raise NotImplementedError(f"{type(self).__name__} defines no _set_seed")
 
-    def _row_port(self, root: Slab, following: Slab) -> RowPort:
-        """Binds the env to slabs; see :mod:`envkit.core.rows`."""
-        return TensorDictRows(self, root, following)
+    def _row_port(self, plan: Plan, root: Slab, following: Slab) -> RowPort:
+        """Binds the env to slabs laid out by ``plan``; see :mod:`envkit.core.rows`."""
+        return TensorDictRows(self, plan, root, following)
 
     # ------------------------------------------------------------ public port
 
@@ -420,53 +125,50 @@ class EnvBase(nn.Module):
             **kwargs: passed on to the env's ``_reset``.
 
         Raises:
+            SpecError: a mask has another shape than its done flag, or does not stand beside one.
             EnvDataError: the env returned data that contradicts its specs, or ``tensordict`` lacks content outside
                 the masks.
         """
-        plan = self.plan
-        masks = None if tensordict is None else pop_masks(tensordict, plan)
-        if masks is not None and not any(bool(mask.any()) for mask in masks.values()):
-            return tensordict  # type: ignore[return-value]
-        size = plan.batch_size if self.batch_locked or tensordict is None else tensordict.batch_size
-        given = tensordict
-        if masks is not None and tensordict is not None:
-            given = tensordict.copy()
-            for key, mask in masks.items():
-                given.set(key, mask)
-        out = self.first_of(given, size, masks, **kwargs)
-        return out if tensordict is None else merge_reset(plan, tensordict, out, masks)
+        if tensordict is None:
+            return self.first_of(None, self.plan, **kwargs)
+        plan = self.plan_for(tensordict.batch_size)
+        masks = pop_masks(tensordict, plan, "_reset")
+        if masks is None:
+            return tensordict.update(self.first_of(tensordict, plan, **kwargs))
+        if not any_true(masks):
+            return tensordict
+        out = self.first_of(put_masks(tensordict, masks), plan, masks, **kwargs)
+        return merge_reset(plan, tensordict, out, masks)
 
     def first_of(
-        self,
-        given: TensorDictBase | None,
-        size: torch.Size,
-        masks: Mapping[NestedKey, torch.Tensor] | None = None,
-        **kwargs: Any,
+        self, given: TensorDictBase | None, plan: Plan, masks: Masks | None = None, **kwargs: Any
     ) -> TensorDictBase:
         """What :meth:`reset` delivers inside ``masks``; what stands outside them is up to the caller.
 
         Args:
             given: what the env's ``_reset`` sees, masks included.
-            size: batch size of the result.
+            plan: the plan for the batch size of the result.
             masks: the masks by reset key; None resets everything.
             **kwargs: passed on to ``_reset``.
         """
-        plan, runtime = self.plan, self._runtime
+        runtime = self._runtime
+        if runtime.auto_reset is not None and masks is not None and given is not None:
+            return plan.complete_reset(runtime.auto_reset.first(given))
         out: Any = self._reset(given, **kwargs)
         if out is given and out is not None:
             raise EnvDataError(f"{type(self).__name__}._reset returned its input: expected a TensorDict of its own")
         if not self._trusted:
-            out = plan.complete_reset(out, size)
+            out = plan.complete_reset(out)
             if not self.allow_done_after_reset:
-                self._refuse_done(out, masks)
+                self._refuse_done(plan, out, masks)
         runtime.started = True
         if not runtime.checked_reset:
             check_values(self, out, plan.observation_keys, "_reset")
             runtime.checked_reset = True
         return out
 
-    def _refuse_done(self, out: TensorDictBase, masks: Mapping[NestedKey, torch.Tensor] | None) -> None:
-        for group in self.plan.done_groups:
+    def _refuse_done(self, plan: Plan, out: TensorDictBase, masks: Masks | None) -> None:
+        for group in plan.done_groups:
             done = out.get(group.done)
             mask = None if masks is None else masks.get(group.reset)
             if bool((done if mask is None else done & mask.reshape(done.shape)).any()):
@@ -478,40 +180,54 @@ class EnvBase(nn.Module):
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Executes the action in ``tensordict``, writes what follows under ``"next"`` and returns ``tensordict``.
 
+        Boolean ``"_step"`` entries, at the root or beside a group's entries, restrict the step to the elements that are
+        True; for the others ``"next"`` repeats the observations and done flags of ``tensordict``, with a reward of 0.
+
         Raises:
             ResetNeededError: the env was never reset.
             PolicyError: the action is missing.
-            EnvDataError: the env returned data that contradicts its specs.
+            SpecError: a mask has another shape than its level.
+            EnvDataError: the env returned data that contradicts its specs, or ``tensordict`` lacks content outside
+                the masks.
         """
-        following = self.next_of(tensordict)
-        preset = entries(tensordict).get("next")
+        plan = self.plan_for(tensordict.batch_size)
+        given = entries(tensordict)
+        masks = pop_masks(tensordict, plan, "_step") if has_mask(tensordict, plan, "_step") else None
+        following = self.next_of(tensordict, plan, masks)
+        preset = given.get("next")
         put(tensordict, "next", following if preset is None else preset.update(following))
         return tensordict
 
-    def next_of(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """What :meth:`step` writes under ``"next"``, without touching ``tensordict``."""
+    def next_of(
+        self, tensordict: TensorDictBase, plan: Plan | None = None, masks: Masks | None = None
+    ) -> TensorDictBase:
+        """What :meth:`step` writes under ``"next"``, without touching ``tensordict``.
+
+        Args:
+            tensordict: the input of the step.
+            plan: the plan for its batch size.
+            masks: the masks by step key; None steps everything.
+        """
         runtime = self._runtime
-        plan = runtime.plan or self.plan
-        size = tensordict.batch_size
-        if size != plan.batch_size:
-            if self.batch_locked:
-                raise EnvDataError(
-                    f"step of {type(self).__name__}: expected a TensorDict of batch size {list(plan.batch_size)}, "
-                    f"found {list(size)}"
-                )
-        else:
-            size = plan.batch_size
+        if plan is None:
+            plan = self.plan_for(tensordict.batch_size)
         if not runtime.started and self.batch_locked:
             raise ResetNeededError(f"{type(self).__name__}: expected reset() before the first step()")
+        if masks is not None:
+            if not any_true(masks):
+                return merge_step(plan, tensordict, None, masks)
+            tensordict = put_masks(tensordict, masks)
         out: Any = self._step(tensordict)
         if out is tensordict:
             raise EnvDataError(f"{type(self).__name__}._step returned its input: expected a TensorDict of its own")
         if not self._trusted:
-            out = plan.complete_next(out, size)
+            out = plan.complete_next(out)
+        if masks is not None:
+            out = merge_step(plan, tensordict, out, masks)
         if not runtime.checked_step:
             check_values(self, out, [*plan.observation_keys, *plan.reward_keys], "_step")
             runtime.checked_step = True
-        return out
+        return out if runtime.auto_reset is None else runtime.auto_reset.keep(plan, out)
 
     def step_mdp(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The input of the step after ``tensordict``, by this env's own keys; the action stays."""
@@ -536,7 +252,7 @@ class EnvBase(nn.Module):
 
     def any_done(self, tensordict: TensorDictBase) -> bool:
         """Whether anything is done; if so, writes the masks of what is under the ``"_reset"`` keys."""
-        groups = self.plan.done_groups
+        groups = self.plan_for(tensordict.batch_size).done_groups
         flags = [tensordict.get(group.done) for group in groups]
         if not any(bool(flag.any()) for flag in flags):
             return False
@@ -580,7 +296,7 @@ class EnvBase(nn.Module):
         if seed is None:
             self._runtime.generator = None
             return None
-        self._runtime.generator = torch.Generator(self._device or "cpu").manual_seed(seed)
+        self._runtime.generator = torch.Generator(self._device or "cpu").manual_seed(spawn_seed(seed, "actions"))
         return seed if static_seed else seed_generator(seed)
 
     def fake_tensordict(self) -> TensorDictBase:
@@ -597,6 +313,11 @@ class EnvBase(nn.Module):
         return type(self).rand_action is EnvBase.rand_action
 
     @property
+    def hides_last_observations(self) -> bool:
+        """Whether fillers stand for the last observations of episodes, as in auto-resetting envs."""
+        return self._runtime.auto_reset is not None and self._runtime.auto_reset.replace
+
+    @property
     def keeps_state(self) -> bool:
         """Whether all that a step or a reset reads from the data is actions, states and masks."""
         return False
@@ -606,6 +327,23 @@ class EnvBase(nn.Module):
         if EnvBase._transformed is None:
             raise ImportError("append_transform needs envkit.transforms to be imported")
         return EnvBase._transformed(self, transform)
+
+    @classmethod
+    def register_gym(cls, id: str, **options: Any) -> None:
+        """Registers this env under a Gymnasium id, for ``gymnasium.make`` and ``gymnasium.make_vec``.
+
+        Args:
+            id: a Gymnasium id, ``"[namespace/]Name[-vN]"``.
+            **options: those of :func:`envkit.export.registration.register_gym` (``entry_point``, ``transform``,
+                ``info_keys``, ``to_numpy``, ``max_episode_steps``, ...), and arguments for the env.
+
+        Raises:
+            TypeError: the env takes no such argument, or needs one that is missing.
+        """
+        # Late: the core knows nothing of those who export it.
+        from envkit.export.registration import register_gym
+
+        register_gym(cls, id, **options)
 
     def close(self) -> None:
         """Releases the simulator; may be called twice."""
@@ -619,57 +357,25 @@ class EnvBase(nn.Module):
         return f"{type(self).__name__}(batch_size={list(self._batch_size)}, device={self._device})"
 
 
-def _unbatched(name: str) -> property:
-    """A spec as one env of the batch sees it; assigning expands it to the whole batch."""
-
-    def get(self: EnvBase) -> TensorSpec:
-        return getattr(self, name)[(0,) * self.batch_dims] if self.batch_dims else getattr(self, name)
-
-    def assign(self: EnvBase, spec: TensorSpec) -> None:
-        setattr(self, name, spec.expand(*self.batch_size, *spec.shape))
-
-    return property(get, assign, doc=f"``{name}`` of a single env of the batch; assigning expands it to the batch.")
-
-
 def _locking_at_the_end(init: Callable) -> Callable:
-    """Wraps an ``__init__`` so that the specs lock once the outermost one returns."""
+    """Wraps an ``__init__`` so that the specs lock once the outermost one returns.
+
+    The two options that every env takes, whether its author thought of them or not, are taken out here.
+    """
 
     @functools.wraps(init)
     def wrapped(self: EnvBase, *args: Any, **kwargs: Any) -> None:
+        outermost = type(self).__init__ is wrapped
+        if outermost:
+            resets_itself, replace = kwargs.pop("auto_reset", False), kwargs.pop("auto_reset_replace", True)
         init(self, *args, **kwargs)
-        if type(self).__init__ is wrapped and self._lock_wanted:
-            self.set_spec_lock_(True)
+        if outermost:
+            if resets_itself:
+                self._runtime.auto_reset = AutoReset(replace)
+            if self._lock_wanted:
+                self.set_spec_lock_(True)
 
     return wrapped
 
 
 EnvBase.__init__ = _locking_at_the_end(EnvBase.__init__)  # type: ignore[method-assign]
-
-for _role in ROLES:
-    for _name in (f"{_role}_spec", f"full_{_role}_spec"):
-        setattr(EnvBase, f"{_name}_unbatched", _unbatched(_name))
-
-
-def _only(keys: list[NestedKey], role: str) -> NestedKey:
-    if len(keys) != 1:
-        raise KeyError(f"{role}_key: expected one {role} key, found {keys}; use {role}_keys")
-    return keys[0]
-
-
-def _wrong_batch(role: str, key: NestedKey, size: torch.Size, found: torch.Size) -> SpecError:
-    return SpecError(
-        f"{role}_spec {key!r}: expected a shape that starts with the env's batch size {list(size)}, found "
-        f"{list(found)}; "
-        f"a spec for one env of the batch can be assigned to {role}_spec_unbatched"
-    )
-
-
-def _with_batch(spec: Composite, size: torch.Size, role: str, device: torch.device | None) -> Composite:
-    """A copy of ``spec`` whose own shape is the env's batch size."""
-    spec = spec.clone() if device is None else spec.to(device).clone()
-    if spec.shape != size:
-        for key, leaf in spec.items(True, True):
-            if leaf.shape[: len(size)] != size:
-                raise _wrong_batch(role, key, size, leaf.shape)
-        spec.shape = size
-    return spec

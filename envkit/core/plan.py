@@ -74,15 +74,16 @@ class DoneGroup(NamedTuple):
     shape: torch.Size
     device: torch.device | None
 
-    def complete(self, out: TensorDictBase, size: torch.Size, *, default: bool) -> None:
+    def complete(self, out: TensorDictBase, *, default: bool) -> None:
         """Derives the flags that ``out`` lacks.
 
         ``done`` is the union of the two others; a lone ``done`` counts as a termination. If no flag is there they
         become False where ``default`` allows it (after a reset), and are an error otherwise.
         """
-        done = self._flag(out, self.done, size)
-        terminated = self._flag(out, self.terminated, size)
-        truncated = None if self.truncated is None else self._flag(out, self.truncated, size)
+        size = self.shape
+        done = self._flag(out, self.done)
+        terminated = self._flag(out, self.terminated)
+        truncated = None if self.truncated is None else self._flag(out, self.truncated)
         if terminated is None:
             if done is None:
                 if not default:
@@ -102,8 +103,8 @@ class DoneGroup(NamedTuple):
         if done is None:
             out.set(self.done, terminated.clone() if truncated is None else terminated | truncated)
 
-    def _flag(self, out: TensorDictBase, key: NestedKey, size: torch.Size) -> torch.Tensor | None:
-        flag = peek(out, key)
+    def _flag(self, out: TensorDictBase, key: NestedKey) -> torch.Tensor | None:
+        flag, size = peek(out, key), self.shape
         if flag is None:
             return None
         if flag.dtype is not torch.bool:
@@ -137,6 +138,7 @@ class Plan:
         next_spec: what it holds under ``"next"``: observation, reward and done flags.
         carried: keys that a step hands from ``"next"`` to the next row's root.
         kept: state keys no step returns, which pass from root to root.
+        levels: paths of the nested levels, which may have masks of their own.
 
     Raises:
         SpecError: two roles claim the same key.
@@ -156,6 +158,7 @@ class Plan:
         def keys_of(spec: Composite) -> list[NestedKey]:
             return _sorted(spec.keys(True, True))
 
+        self._specs = {"action": action, "state": state, "observation": observation, "reward": reward, "done": done}
         self.action_keys, self.state_keys = keys_of(action), keys_of(state)
         self.observation_keys, self.reward_keys, self.done_keys = map(keys_of, (observation, reward, done))
         _no_overlap(observation=self.observation_keys, reward=self.reward_keys, done=self.done_keys)
@@ -167,6 +170,7 @@ class Plan:
         self.reset_keys = [group.reset for group in self.done_groups]
         self.root_spec = _merge(state, observation, done, action).lock_()
         self.next_spec = _merge(observation, reward, done).lock_()
+        self.levels = [path_of(key) for key in self.root_spec.keys(True) if isinstance(self.root_spec[key], Composite)]
         self.carried = [*self.observation_keys]
         self.kept = [key for key in self.state_keys if key not in self.carried]
         self._values = [
@@ -186,7 +190,26 @@ class Plan:
         leaves = (*self.root_spec.values(True, True), *self.next_spec.values(True, True))
         return any(isinstance(leaf, NonTensor) or leaf.has_dynamic_shape for leaf in leaves)
 
-    def complete_next(self, out: TensorDictBase | Mapping, size: torch.Size) -> TensorDictBase:
+    def sized(self, size: torch.Size) -> Plan:
+        """The plan of the same specs with ``size`` in front of every shape."""
+        specs = {role: spec.expand(*size, *spec.shape) for role, spec in self._specs.items()}
+        return Plan(**specs, batch_size=torch.Size((*size, *self.batch_size)), batch_locked=self.batch_locked)
+
+    def level_shape(self, prefix: tuple[str, ...]) -> torch.Size | None:
+        """The shape of a mask for the nesting level ``prefix``: that of its done flag, or of its entries and a 1.
+
+        None if no spec has such a level.
+        """
+        for group in self.done_groups:
+            if path_of(group.reset)[:-1] == prefix:
+                return group.shape
+        for spec in (self.root_spec, self.next_spec):
+            level = spec.get(prefix, None) if prefix else spec
+            if isinstance(level, Composite):
+                return torch.Size((*level.shape, 1))
+        return None
+
+    def complete_next(self, out: TensorDictBase | Mapping) -> TensorDictBase:
         """Turns what an env's ``_step`` returned into a full ``"next"`` entry, or says what is wrong with it.
 
         Done flags are completed, rewards and flags without their trailing 1 get it, plain mappings of numbers and
@@ -195,32 +218,30 @@ class Plan:
         Raises:
             EnvDataError: a key is missing, or has another shape or dtype than its spec.
         """
-        out = self._as_tensordict(out, self.next_spec, size, "_step")
-        self._complete_values(out, self._values, size, "_step")
+        out = self._as_tensordict(out, self.next_spec, "_step")
+        self._complete_values(out, self._values, "_step")
         for group in self.done_groups:
-            group.complete(out, self._sized(group.shape, size), default=False)
+            group.complete(out, default=False)
         return out
 
-    def complete_reset(self, out: TensorDictBase | Mapping, size: torch.Size) -> TensorDictBase:
+    def complete_reset(self, out: TensorDictBase | Mapping) -> TensorDictBase:
         """Same as :meth:`complete_next` for the output of ``_reset``: missing done flags are False."""
-        out = self._as_tensordict(out, self.root_spec, size, "_reset")
-        self._complete_values(out, self._root_values, size, "_reset")
+        out = self._as_tensordict(out, self.root_spec, "_reset")
+        self._complete_values(out, self._root_values, "_reset")
         for key in self.reward_keys:
             if out.get(key, None) is not None:
                 raise EnvDataError(
                     f"the env's _reset returned a reward ({key!r}); expected only observations and done flags"
                 )
         for group in self.done_groups:
-            group.complete(out, self._sized(group.shape, size), default=True)
+            group.complete(out, default=True)
         return out
 
-    def _complete_values(self, out: TensorDictBase, leaves: list[_Leaf], size: torch.Size, method: str) -> None:
+    def _complete_values(self, out: TensorDictBase, leaves: list[_Leaf], method: str) -> None:
         for key, shape, dtype, reshape, fixed in leaves:
             value = peek(out, key)
             if value is None:
                 raise self._missing(key, out, method)
-            if size is not self.batch_size:
-                shape = self._sized(shape, size)
             if value.shape != shape and (fixed or not self._fits(value, shape)):
                 if not (reshape and fixed and value.numel() == shape.numel()):
                     raise EnvDataError(
@@ -246,12 +267,8 @@ class Plan:
     def _fits(value: torch.Tensor, shape: torch.Size) -> bool:
         return value.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, value.shape, strict=True))
 
-    def _sized(self, shape: torch.Size, size: torch.Size) -> torch.Size:
-        return torch.Size((*size, *shape[self.batch_dims :]))
-
-    def _as_tensordict(
-        self, out: TensorDictBase | Mapping, spec: Composite, size: torch.Size, method: str
-    ) -> TensorDictBase:
+    def _as_tensordict(self, out: TensorDictBase | Mapping, spec: Composite, method: str) -> TensorDictBase:
+        size = self.batch_size
         if isinstance(out, TensorDictBase):
             if out.batch_size != size:
                 try:

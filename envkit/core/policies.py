@@ -1,13 +1,95 @@
-"""Policies that need no learning."""
+"""What may serve as a policy."""
 
 from __future__ import annotations
 
-from tensordict import NestedKey, TensorDictBase
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from tensordict import NestedKey, TensorDictBase, is_tensor_collection
 from torch import nn
 
+from envkit.core.plan import Plan
+from envkit.errors import PolicyError
 from envkit.specs import Composite, TensorSpec
 
-__all__ = ["RandomPolicy"]
+__all__ = ["Policy", "RandomPolicy", "on_tensordicts", "open_loop"]
+
+Policy = Callable[..., Any]
+
+
+def on_tensordicts(policy: Policy, plan: Plan) -> tuple[Callable[[TensorDictBase], Any], frozenset | None]:
+    """A policy in the one form that loops call: from a TensorDict to what is to be written into it.
+
+    - A module with ``in_keys``, and any other function, is called with a TensorDict.
+    - A plain ``nn.Module``, and a function whose arguments are all named like observations, is called with the
+      observations: by position in the order of their keys, or by name.
+
+    In either case the result may be a TensorDict or, for an env with a single action, the action itself.
+
+    Returns:
+        The function, and the keys it reads; None if it may read anything.
+
+    Raises:
+        TypeError: ``policy`` cannot be called.
+    """
+    if not callable(policy):
+        raise TypeError(f"policy: expected a callable, found {type(policy).__name__}")
+    keys = getattr(policy, "in_keys", None)
+    if keys is not None:
+        return policy, frozenset(keys)
+    function = policy.forward if isinstance(policy, nn.Module) else policy
+    names = _arguments(function)
+    if isinstance(policy, nn.Module) and "tensordict" not in names:
+        observations = plan.observation_keys
+        return lambda td: _action(plan, policy(*(td.get(key) for key in observations))), frozenset(observations)
+    if names and all(name in plan.observation_keys for name in names):
+        return lambda td: _action(plan, policy(**{name: td.get(name) for name in names})), frozenset(names)
+    return lambda td: _action(plan, policy(td)), None
+
+
+def _arguments(function: Callable) -> list[str]:
+    """Names of the arguments that must be given."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # built-in functions do not always tell
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in named]
+
+
+def _action(plan: Plan, result: Any) -> Any:
+    """What a policy returned, in the form of a mapping that can be asked for its entries."""
+    if result is None or is_tensor_collection(result):
+        return result
+    if isinstance(result, torch.Tensor) and len(plan.action_keys) == 1:
+        return _Single(plan.action_keys[0], result)
+    raise PolicyError(
+        f"the policy returned {type(result).__name__}: expected a TensorDict"
+        + (", or the action as a tensor" if len(plan.action_keys) == 1 else f" with {plan.action_keys}")
+    )
+
+
+class _Single:
+    """One entry, read as a TensorDict is."""
+
+    __slots__ = ("_key", "_value")
+
+    def __init__(self, key: NestedKey, value: Any) -> None:
+        self._key, self._value = key, value
+
+    def get(self, key: NestedKey, default: Any = None) -> Any:
+        return self._value if key == self._key else default
+
+    def items(self, *_: bool) -> Iterable[tuple[NestedKey, Any]]:
+        return [(self._key, self._value)]
+
+
+def open_loop(actions: Iterable[Any]) -> Policy:
+    """A policy that goes through ``actions``, whatever it sees: tensors for a single action, or TensorDicts."""
+    coming = iter(actions)
+    return lambda tensordict: next(coming)
 
 
 class RandomPolicy(nn.Module):

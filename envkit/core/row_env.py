@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDictBase
 
 from envkit.core.env import EnvBase
+from envkit.core.masks import Masks, read_masks
 from envkit.core.plan import Plan
 from envkit.core.rows import RowPort, TensorDictRows
 from envkit.errors import PolicyError
@@ -41,17 +42,15 @@ class RowEnv(EnvBase):
         """See :attr:`~envkit.EnvBase.keeps_state`."""
         return self._trusted
 
-    def _row_port(self, root: Slab, following: Slab) -> RowPort:
-        if self._trusted and root.device in (None, torch.device("cpu")):
+    def _row_port(self, plan: Plan, root: Slab, following: Slab) -> RowPort:
+        native = self._trusted and self._runtime.auto_reset is None
+        if native and root.device in (None, torch.device("cpu")):
             return self._native_rows(root, following)
-        return TensorDictRows(self, root, following)
+        return TensorDictRows(self, plan, root, following)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
         ring = self._ring()
-        masks = None
-        if tensordict is not None:
-            keys = self.plan.reset_keys
-            masks = {key: mask for key in keys if (mask := tensordict.get(key, None)) is not None}
+        masks = None if tensordict is None else read_masks(tensordict, self.plan, "_reset")
         row = ring.row
         if masks:
             ring.recall(tensordict)
@@ -60,20 +59,22 @@ class RowEnv(EnvBase):
         return self._placed(ring.first(row))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        return self._placed(self._ring().step(tensordict, entries(tensordict)))
+        masks = read_masks(tensordict, self.plan, "_step")
+        return self._placed(self._ring().step(tensordict, entries(tensordict), masks))
 
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """See :meth:`~envkit.EnvBase.step`."""
         ring: _Ring | None = self._runtime.quick
         if ring is not None and ring.row < ring.rows:
             size, given = tensordict.batch_size, entries(tensordict)
-            if (size is ring.batch_size or size == ring.batch_size) and "next" not in given:
+            if (size is ring.batch_size or size == ring.batch_size) and "next" not in given and "_step" not in given:
                 put(tensordict, "next", ring.step(tensordict, given))
                 return tensordict
         # Anything unusual, the first step among it, goes the long way.
         super().step(tensordict)
         runtime = self._runtime
-        if runtime.checked_step and self._trusted and (self._device is None or self._device.type == "cpu"):
+        plain = self._trusted and runtime.auto_reset is None and not self.plan.levels
+        if runtime.checked_step and plain and (self._device is None or self._device.type == "cpu"):
             runtime.quick = runtime.ring
         return tensordict
 
@@ -123,7 +124,7 @@ class _Ring:
             if value is not None:
                 self.root.columns[key][self.row] = value
 
-    def step(self, tensordict: TensorDictBase, given: dict[str, Any]) -> TensorDictBase:
+    def step(self, tensordict: TensorDictBase, given: dict[str, Any], masks: Masks | None = None) -> TensorDictBase:
         """Copies action (and state) into the current row and steps it; ``given`` are the entries of ``tensordict``."""
         row = self.row
         if self._context:
@@ -144,7 +145,10 @@ class _Ring:
                 array[row] = value
             else:
                 array[row] = value.detach().cpu().numpy() if shape else value.item()
-        self.port.step(row)
+        if masks is None:
+            self.port.step(row)
+        else:
+            self.port.step(row, masks)
         self.row = row + 1
         return self._next(row)
 

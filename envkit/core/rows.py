@@ -8,20 +8,18 @@ public port (``_reset`` and ``_step`` on TensorDicts) and the row port carry bit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from tensordict import NestedKey
+from tensordict import TensorDict, TensorDictBase
 
+from envkit.core.masks import Masks
+from envkit.core.plan import Plan
 from envkit.storage import Slab
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
 
-__all__ = ["Masks", "RowPort", "TensorDictRows"]
-
-Masks = Mapping[NestedKey, torch.Tensor]
+__all__ = ["RowPort", "TensorDictRows"]
 
 
 class RowPort(Protocol):
@@ -34,16 +32,19 @@ class RowPort(Protocol):
         the masks the row already holds what was carried over and stays as it is. ``kwargs`` go to the simulator.
         """
 
-    def step(self, row: int) -> bool:
-        """Executes the action of root row ``row``, writes following row ``row``, returns whether any flag is done."""
+    def step(self, row: int, masks: Masks | None = None) -> bool:
+        """Executes the action of root row ``row``, writes following row ``row``, returns whether any flag is done.
+
+        ``masks`` maps step keys to booleans shaped like the done flags; outside them nothing is stepped, and what root
+        row ``row`` holds is repeated. An env without batch is never handed masks.
+        """
 
 
 class TensorDictRows:
     """The row port of any env, on top of its public one."""
 
-    def __init__(self, env: EnvBase, root: Slab, following: Slab) -> None:
-        plan = env.plan
-        self._env = env
+    def __init__(self, env: EnvBase, plan: Plan, root: Slab, following: Slab) -> None:
+        self._env, self._plan = env, plan
         inputs = [*plan.action_keys, *plan.state_keys]
         inputs += [key for key in (*plan.observation_keys, *plan.done_keys) if key not in plan.state_keys]
         first = [*plan.observation_keys, *plan.done_keys]
@@ -60,7 +61,7 @@ class TensorDictRows:
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         """See :meth:`RowPort.reset`."""
         if masks is None:
-            out = self._env.reset(**kwargs)
+            out = self._env.first_of(self._empty(), self._plan, **kwargs)
         else:
             given = self._read_first(row)
             for key, mask in masks.items():
@@ -71,9 +72,13 @@ class TensorDictRows:
             if out.get(key, None) is not None:
                 write(row, out)
 
-    def step(self, row: int) -> bool:
+    def _empty(self) -> TensorDictBase | None:
+        """What a whole reset is given: for an env that goes by the size of its input, something of that size."""
+        return None if self._env.batch_locked else TensorDict({}, self._plan.batch_size, device=self._env.device)
+
+    def step(self, row: int, masks: Masks | None = None) -> bool:
         """See :meth:`RowPort.step`."""
-        out = self._env.next_of(self._read_input(row))
+        out = self._env.next_of(self._read_input(row), self._plan, masks)
         self._write_next(row, out)
         for column in self._ended:
             if column[row]:

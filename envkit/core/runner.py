@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
-from tensordict.nn import TensorDictModuleBase
 
+from envkit.core.masks import any_true
 from envkit.core.plan import path_of
+from envkit.core.policies import Policy, on_tensordicts
 from envkit.core.rows import RowPort
 from envkit.core.values import check_finite, check_values
 from envkit.errors import PolicyError
@@ -18,9 +19,8 @@ from envkit.storage import Slab, put_row
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
 
-__all__ = ["Policy", "Runner"]
+__all__ = ["Runner"]
 
-Policy = Callable[[TensorDictBase], Any]
 RANDOM_BLOCK = 256
 
 
@@ -32,13 +32,27 @@ class Runner:
     Args:
         env: what is stepped.
         policy: a callable that reads a TensorDict and writes actions into it, along with anything else it likes, which
-            is recorded too; None draws actions at random. It runs without gradients.
+            is recorded too; or see :func:`~envkit.core.policies.on_tensordicts`. None draws actions at random. It runs
+            without gradients.
         policy_device: where the policy wants its input; None hands it over as it is.
+        batch_size: batch size of what is stepped, for a batch-unlocked env.
     """
 
-    def __init__(self, env: EnvBase, policy: Policy | None, policy_device: torch.device | None = None) -> None:
-        self.env, self.plan, self.policy_device = env, env.plan, policy_device
-        self.policy = policy if policy is not None or env.draws_from_spec else env.rand_action
+    def __init__(
+        self,
+        env: EnvBase,
+        policy: Policy | None,
+        policy_device: torch.device | None = None,
+        batch_size: torch.Size | None = None,
+    ) -> None:
+        self.env, self.policy_device = env, policy_device
+        self.plan = env.plan if batch_size is None else env.plan_for(batch_size)
+        if policy is None and not env.draws_from_spec:
+            policy = env.rand_action
+        self.policy: Policy | None = None
+        self.reads: frozenset | None = None
+        if policy is not None:
+            self.policy, self.reads = on_tensordicts(policy, self.plan)
         self.rows = 0
         # Keys the policy writes, found at its first call; those it also reads pass from row to row.
         self._written: list[NestedKey] | None = None
@@ -77,12 +91,13 @@ class Runner:
     def _bind(self) -> None:
         """Works out everything that depends on where the rows are."""
         plan, root, following = self.plan, self.root, self.following
-        self._port: RowPort = self.env._row_port(root, following)
+        self._port: RowPort = self.env._row_port(plan, root, following)
         # Destination and source of what a step hands on. Done flags are not among it: rows start out as zeros, and a
         # row from which a step is taken is not done - unless a group above, still going on, keeps a done one from its
         # reset.
         carried = plan.carried if len(plan.done_groups) == 1 else [*plan.carried, *plan.done_keys]
         self._carry = [(root.arrays[key], following.arrays[key]) for key in carried]
+        self._carry_done = [(root.arrays[key], following.arrays[key]) for key in plan.done_keys]
         self._carry += [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
         self._carry += [
             (root.arrays[path[0] if len(path) == 1 else path], following.arrays[path[0] if len(path) == 1 else path])
@@ -90,7 +105,10 @@ class Runner:
         ]
         self._done = [(group.reset, following.columns[group.done]) for group in plan.done_groups]
         self._resets_whole = (
-            self.env.keeps_state and self.env.numel() == 1 and len(self._done) == 1 and not (plan.kept or self._extras)
+            self.env.keeps_state
+            and plan.batch_size.numel() == 1
+            and len(self._done) == 1
+            and not (plan.kept or self._extras)
         )
         self._read: Callable[[int], TensorDictBase] | None = None
         self._drawn = 0  # rows before this one have their random actions; a policy is asked at every row
@@ -192,6 +210,44 @@ class Runner:
                     reset(following, {key: column[row] for key, column in self._done})
         return stop
 
+    def run_all(self, start: int, stop: int, *, last: bool = True, each: Callable[[int], None] | None = None) -> int:
+        """Steps rows ``start`` to ``stop`` without resets: what is done is skipped, and its last data stands.
+
+        Returns:
+            One past the last row that was stepped; fewer than ``stop`` once everything is done.
+        """
+        act = self._draw if self.policy is None else self._ask
+        with torch.no_grad():
+            for row in range(start, stop):
+                if row >= self._drawn:
+                    act(row, stop)
+                masks = {} if row == 0 else self._undone(row - 1)
+                if any(not bool(mask.all()) for mask in masks.values()):
+                    self._port.step(row, masks)
+                else:
+                    self._port.step(row)
+                self._check_step(row)
+                following = row + 1
+                if not any_true(self._undone(row)) or (following == stop and not last):
+                    return following
+                if each is not None:
+                    each(row)
+                for destination, source in (*self._carry, *self._carry_done):
+                    destination[following] = source[row]
+        return stop
+
+    def _undone(self, row: int) -> dict[NestedKey, torch.Tensor]:
+        """The step masks of what is not done after ``row``; a flag at the root has the last word."""
+        masks: dict[NestedKey, torch.Tensor] = {}
+        for key, column in self._done:
+            prefix = path_of(key)[:-1]
+            masks[(*prefix, "_step") if prefix else "_step"] = ~column[row]
+        return {"_step": masks["_step"]} if "_step" in masks else masks
+
+    def all_ended(self, row: int) -> bool:
+        """Whether everything was done after the step of ``row``."""
+        return not any_true(self._undone(row))
+
     def ended(self, row: int) -> bool:
         """Whether anything was done after the step of ``row``."""
         return any(bool(column[row].any()) for _, column in self._done)
@@ -206,7 +262,8 @@ class Runner:
     def _draw(self, row: int, stop: int) -> None:
         """Random actions for many rows at once."""
         count = min(RANDOM_BLOCK, stop - row)
-        for key, leaf in self.env.full_action_spec.items(True, True):
+        for key in self.plan.action_keys:
+            leaf = self.plan.root_spec[key]
             drawn = leaf.rand((count,), generator=self.env._runtime.generator)
             column: Any = self.root.columns[key]
             column[row : row + count] = drawn.unbind(0) if isinstance(column, list) else drawn
@@ -239,9 +296,8 @@ class Runner:
         """The entries of a row that the policy is shown: what it says it reads, or all that is no answer of its own."""
         hidden = (set(self.plan.action_keys) | set(self._extras)) - set(self._memory)
         keys = [key for key in self.root.columns if key not in hidden]
-        if isinstance(self.policy, TensorDictModuleBase):
-            reads = set(self.policy.in_keys)
-            keys = [key for key in keys if key in reads] or keys
+        if self.reads is not None:
+            keys = [key for key in keys if key in self.reads] or keys
         return keys
 
     def _first_answer(self, out: TensorDictBase, known: dict[NestedKey, Any]) -> None:
@@ -259,8 +315,7 @@ class Runner:
                 raise PolicyError(f"{key!r} written by the policy: expected {_layout(leaf)}, found {_layout(value)}")
         self._written = list(written)
         self._extras = {key: value for key, value in written.items() if key not in self.root.columns}
-        reads = getattr(self.policy, "in_keys", [])
-        self._memory = [key for key in self._extras if key in reads]
+        self._memory = [key for key in self._extras if key in (self.reads or ())]
         for key, value in self._extras.items():
             self._add_column(key, value)
         self._bind()

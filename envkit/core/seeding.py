@@ -1,10 +1,12 @@
-"""Chains of seeds."""
+"""Seeds from seeds: the chain of the envs of a batch, and streams that never overlap."""
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 
-__all__ = ["seed_generator"]
+__all__ = ["seed_generator", "spawn_seed"]
 
 
 def seed_generator(seed: int) -> int:
@@ -17,3 +19,19 @@ def seed_generator(seed: int) -> int:
         795726461
     """
     return int.from_bytes(np.random.default_rng(seed).bytes(8), "big") % (2**32 - 1)
+
+
+def spawn_seed(seed: int, *key: int | str) -> int:
+    """A seed for one stream of those that belong to ``seed``, named by ``key``: a number in ``[0, 2**63)``.
+
+    Streams of other keys, and of other seeds, are independent of it (numpy's ``SeedSequence`` and its spawn keys).
+
+    Examples:
+        >>> spawn_seed(0, "actions") == spawn_seed(0, "actions")
+        True
+        >>> spawn_seed(0, "actions") == spawn_seed(0, "worker", 1)
+        False
+    """
+    parts = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in key]
+    state = np.random.SeedSequence(seed, spawn_key=parts).generate_state(1, np.uint64)
+    return int(state[0]) >> 1

@@ -51,7 +51,8 @@ def check_finite(env: EnvBase, root: Slab, following: Slab, rows: int) -> None:
         NonFiniteError: names the key and the first row.
     """
     plan = env.plan
-    for slab, keys in ((following, [*plan.observation_keys, *plan.reward_keys]), (root, plan.observation_keys)):
+    shown = [] if env.hides_last_observations else plan.observation_keys
+    for slab, keys in ((following, [*shown, *plan.reward_keys]), (root, plan.observation_keys)):
         for key in keys:
             column, leaf = slab.columns[key], plan.next_spec[key]
             parts = column[:rows] if isinstance(column, list) else [column[:rows]]

@@ -12,8 +12,8 @@ import torch
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from tensordict import TensorDict, TensorDictBase
 
+from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
-from envkit.core.rows import Masks
 from envkit.errors import EnvDataError, UnknownEnvError
 from envkit.libs.info import default_info_dict_reader, infer_info_spec
 from envkit.libs.numpy_rows import row_reader, row_writer
@@ -227,15 +227,15 @@ class GymRows:
     def __init__(self, env: GymWrapper, root: Slab, following: Slab) -> None:
         self._env, self._root = env, root
         self._write_first = self._writer(root)
-        self.step = self._stepper(root, following)
+        self.step: Callable[..., bool] = self._stepper(root, following)
 
     def _writer(self, slab: Slab) -> Callable[[int, Any, Mapping[str, Any]], None]:
         """A function that writes everything observed, info and pixels included, to a row."""
         env, arrays = self._env, slab.arrays
-        spec, readers, info_keys = env._simulator_spec, env._readers, list(env._info_spec.keys(True, True))
+        spec, readers = env._simulator_spec, env._readers
         sees_state = not (env.from_pixels and env.pixels_only)
         pixels = row_writer(env.observation_spec["pixels"], arrays, "pixels") if env.from_pixels else None
-        write_info = slab.writer(info_keys)
+        write_info = _info_writer(env, slab)
         render = env._env.render
         if env._wraps_dict or not sees_state:
             observe = row_writer(spec, arrays, ()) if sees_state else None
@@ -271,7 +271,7 @@ class GymRows:
         env, arrays = self._env, following.arrays
         advance, limit = _inner_step(env._env)
         if env.frame_skip > 1:
-            advance, limit = _repeating(env._env.step, env.frame_skip), None
+            advance, limit = _repeating(env), None
         most = 0 if limit is None else limit._max_episode_steps
         read = row_reader(env.full_action_spec["action"], root.arrays, "action")
         write = self._writer(following)
@@ -309,6 +309,29 @@ class GymRows:
         return step
 
 
+def _info_writer(env: GymWrapper, slab: Slab) -> Callable[[int, TensorDictBase], None]:
+    """A function that writes what the readers have read to a row, if it is what their specs say."""
+    leaves = list(env._info_spec.items(True, True))
+    write = slab.writer([key for key, _ in leaves])
+
+    def checked(row: int, values: TensorDictBase) -> None:
+        for key, leaf in leaves:
+            value = values.get(key, None)
+            if value is None:
+                raise EnvDataError(
+                    f"{key!r} is missing from what the info readers of {env} wrote: found "
+                    f"{sorted(map(str, values.keys(True, True)))}"
+                )
+            if isinstance(value, torch.Tensor) and not leaf.has_dynamic_shape and value.shape != leaf.shape:
+                raise EnvDataError(
+                    f"{key!r} written by an info reader of {env}: expected shape {list(leaf.shape)}, found "
+                    f"{list(value.shape)}"
+                )
+        write(row, values)
+
+    return checked
+
+
 def _inner_step(env: gymnasium.Env) -> tuple[Callable, Any]:
     """The step inside the wrappers that ``gymnasium.make`` adds, and the time limit to keep in their place, if any.
 
@@ -326,14 +349,19 @@ def _inner_step(env: gymnasium.Env) -> tuple[Callable, Any]:
     return env.step, limit
 
 
-def _repeating(step: Callable, times: int) -> Callable:
+def _repeating(env: GymWrapper) -> Callable:
     """A step that repeats its action, sums the rewards and stops at the end of the episode."""
+    step, times = env._env.step, env.frame_skip
 
     def repeated(action: Any) -> tuple:
         total: Any = 0.0
         for _ in range(times):
-            observation, reward, terminated, truncated, info = step(action)
-            total = total + reward
+            result = step(action)
+            try:
+                observation, reward, terminated, truncated, info = result
+            except (TypeError, ValueError):
+                raise _bad_tuple(env, result) from None
+            total = total + (reward if reward.__class__ in NUMBERS else _number(env, reward))
             if terminated or truncated:
                 break
         return observation, total, terminated, truncated, info

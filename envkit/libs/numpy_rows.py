@@ -15,7 +15,7 @@ import torch
 from tensordict import NestedKey
 
 from envkit.core.plan import path_of
-from envkit.errors import EnvDataError
+from envkit.errors import EnvDataError, SpecError
 from envkit.specs import (
     Binary,
     Bounded,
@@ -64,8 +64,7 @@ def _tree_writer(spec: Composite, arrays: Mapping[NestedKey, Any], key: NestedKe
     prefix = path_of(key) if key else ()
     writers = {}
     for name, child in spec.items():
-        path = (*prefix, name)
-        writers[name] = row_writer(child, arrays, path[0] if len(path) == 1 else path)
+        writers[name] = row_writer(child, arrays, _below(prefix, name))
 
     def write(row: int, value: Any) -> None:
         if isinstance(value, tuple):
@@ -103,7 +102,7 @@ def _array_writer(spec: TensorSpec, array: np.ndarray | list, key: NestedKey) ->
             raise EnvDataError(f"{key!r}: expected shape {list(shape)}, found {list(found.shape)}")
         both_floats = np.issubdtype(found.dtype, np.floating) and np.issubdtype(dtype, np.floating)
         if not both_floats and not np.can_cast(found.dtype, dtype, "safe"):
-            if isinstance(value, ndarray | np.generic) or not spec.is_in(spec.encode(value)):
+            if isinstance(value, ndarray | np.generic) or not _holds(spec, value):
                 raise EnvDataError(f"{key!r}: expected dtype {dtype}, found {found.dtype}")
         elif found.dtype != dtype and not warned and isinstance(value, ndarray | np.generic):
             warned.append(True)
@@ -113,6 +112,17 @@ def _array_writer(spec: TensorSpec, array: np.ndarray | list, key: NestedKey) ->
         return found
 
     return write
+
+
+def _holds(spec: TensorSpec, value: Any) -> bool:
+    try:
+        return spec.is_in(spec.encode(value))
+    except SpecError:
+        return False
+
+
+def _below(prefix: tuple[str, ...], name: str) -> NestedKey:
+    return (*prefix, name) if prefix else name
 
 
 def _index_writer(spec: Categorical, array: Any, key: NestedKey) -> Writer:
@@ -144,7 +154,7 @@ def row_reader(spec: TensorSpec, arrays: Mapping[NestedKey, Any], key: NestedKey
     """A function ``read(row)`` that gives a simulator the action of a row, as its own action space would sample it."""
     if isinstance(spec, Composite):
         prefix = path_of(key) if key else ()
-        readers = {name: row_reader(child, arrays, (*prefix, name)) for name, child in spec.items()}
+        readers = {name: row_reader(child, arrays, _below(prefix, name)) for name, child in spec.items()}
         if spec.is_tuple:
             return lambda row: tuple(read(row) for read in readers.values())
         return lambda row: {name: read(row) for name, read in readers.items()}
@@ -155,6 +165,6 @@ def row_reader(spec: TensorSpec, arrays: Mapping[NestedKey, Any], key: NestedKey
         start = spec.start
         return array.__getitem__ if start == 0 else lambda row: array[row] + start
     if isinstance(spec, (Bounded, Unbounded)):
-        # A copy: simulators keep actions, and some change them in place.
-        return lambda row: array[row].copy()
+        # A copy: simulators keep actions, and some change them in place. A scalar is an array of no dimensions.
+        return (lambda row: array[row].copy()) if spec.shape else lambda row: np.array(array[row])
     return lambda row: spec.to_numpy(torch.from_numpy(array[row]))

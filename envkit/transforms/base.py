@@ -102,11 +102,16 @@ class Transform(nn.Module):
             KeyError: an in key is missing.
         """
         for key in self.in_keys:
-            if tensordict.get(key, None) is None:
-                raise KeyError(
-                    f"{type(self).__name__}: {key!r} is missing; found {sorted(map(str, tensordict.keys(True, True)))}"
-                )
+            self._take(tensordict, key)
         return self._call(tensordict)
+
+    def _take(self, tensordict: TensorDictBase, key: NestedKey) -> Any:
+        value = tensordict.get(key, None)
+        if value is None:
+            raise KeyError(
+                f"{type(self).__name__}: {key!r} is missing; found {sorted(map(str, tensordict.keys(True, True)))}"
+            )
+        return value
 
     def inv(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Applies the inverse transform to a copy of ``tensordict``."""
@@ -283,9 +288,22 @@ class Compose(Transform):
         self.insert(len(self.transforms), transform)
 
     def insert(self, index: int, transform: Transform) -> None:
-        """Adds a transform before the one at ``index``."""
+        """Adds a transform before the one at ``index``.
+
+        Raises:
+            SpecError: it, or one after it, names a key that is not there; the chain stays as it was.
+        """
+        before = self._chain
         self._insert(range(len(self.transforms) + 1)[index], transform)
-        self._changed()
+        try:
+            self._changed()
+        except SpecError:
+            for added in self._chain:
+                if not any(added is kept for kept in before):
+                    added.reset_parent()
+            self.transforms = nn.ModuleList(before)
+            self._changed()
+            raise
 
     def clone(self) -> Self:
         """A chain of clones."""

@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDictBase
 
 from envkit.core.env import EnvBase
+from envkit.core.masks import has_mask, pop_masks, read_masks
 from envkit.core.plan import Plan
 from envkit.specs import Composite, TensorSpec
 from envkit.transforms.base import Compose, Transform
@@ -49,12 +50,13 @@ class TransformedEnv(EnvBase):
         if isinstance(base_env, TransformedEnv):
             inner = [t.clone() for t in base_env.transform]
             base_env = base_env.base_env
-        super().__init__(device=base_env.device, batch_size=base_env.batch_size)
+        super().__init__(device=base_env.device, batch_size=base_env.batch_size, spec_locked=base_env.is_spec_locked)
         # Not a submodule: the state of a transformed env is that of its transforms.
         self.__dict__["base_env"] = base_env
         self.allow_done_after_reset = base_env.allow_done_after_reset
         self.batch_locked = base_env.batch_locked
-        self.check_finite = base_env.check_finite
+        # One stream of random actions: an env that was seeded before it was transformed stays seeded.
+        self._runtime.generator = base_env._runtime.generator
         self.transform: Compose = Compose(*inner)
         self.transform._attach(self)
         if transform is not None:
@@ -63,6 +65,27 @@ class TransformedEnv(EnvBase):
 
     # ------------------------------------------------------------------ specs
 
+    @property
+    def plan(self) -> Plan:
+        """See :attr:`~envkit.EnvBase.plan`; compiled anew as well when the base env's specs have changed."""
+        if self._base_plan is not None and self.base_env.plan is not self._base_plan:
+            self._forget_plan()
+        return super().plan
+
+    @property
+    def check_finite(self) -> bool:
+        """See :attr:`~envkit.EnvBase.check_finite`; that of the base env."""
+        return self.base_env.check_finite
+
+    @check_finite.setter
+    def check_finite(self, value: bool) -> None:
+        self.base_env.check_finite = value
+
+    @property
+    def hides_last_observations(self) -> bool:
+        """See :attr:`~envkit.EnvBase.hides_last_observations`; as the base env."""
+        return self.base_env.hides_last_observations
+
     def _complete_specs(self) -> dict[str, Composite]:
         base = self.base_env
         self._base_plan = base.plan
@@ -70,6 +93,10 @@ class TransformedEnv(EnvBase):
         specs = {role: spec.clone() for role, spec in self.transform.transform_specs(specs).items()}
         self._specs = specs
         return super()._complete_specs()
+
+    def _get_spec(self, role: str) -> Composite:
+        self.plan  # noqa: B018 - compiles, if the base env's specs are not those it was compiled from
+        return self._specs[role]
 
     def _set_spec(self, role: str, spec: TensorSpec | None, *, full: bool = False) -> None:
         raise AttributeError(
@@ -80,10 +107,13 @@ class TransformedEnv(EnvBase):
     def respec(self) -> None:
         """Works the specs out anew, after a change to the base env or a transform."""
         self._forget_plan()
+        if self._locked:
+            self._compile()
 
     def set_spec_lock_(self, mode: bool = True) -> Self:
         """Locks or unlocks the specs of the base env, and with them this env's."""
-        self.base_env.set_spec_lock_(mode)
+        if self.base_env.is_spec_locked is not mode:
+            self.base_env.set_spec_lock_(mode)
         return super().set_spec_lock_(mode)
 
     # -------------------------------------------------------------- the chain
@@ -106,24 +136,22 @@ class TransformedEnv(EnvBase):
 
     # -------------------------------------------------------------- the ports
 
-    def reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
-        """See :meth:`~envkit.EnvBase.reset`."""
-        if self.base_env.plan is not self._base_plan:
-            self.respec()
-        return super().reset(tensordict, **kwargs)
-
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
         base = self.base_env
-        size = base.batch_size if tensordict is None or self.batch_locked else tensordict.batch_size
-        masks = None
-        if tensordict is not None:
-            masks = {key: mask for key in base.reset_keys if (mask := tensordict.get(key, None)) is not None}
-        out = base.first_of(tensordict, size, masks or None, **kwargs)
-        return self.transform._reset(tensordict, out)
+        plan = base.plan if tensordict is None else base.plan_for(tensordict.batch_size)
+        masks = None if tensordict is None else read_masks(tensordict, plan, "_reset")
+        return self.transform._reset(tensordict, base.first_of(tensordict, plan, masks, **kwargs))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        base = self.base_env
+        plan = base.plan_for(tensordict.batch_size)
+        masks = None
+        if has_mask(tensordict, plan, "_step"):
+            # Transforms see everything; what they make of the elements that are not stepped is replaced afterwards.
+            tensordict = tensordict.copy()
+            masks = pop_masks(tensordict, plan, "_step")
         inner = self.transform.inv(tensordict) if self.transform.invertible else tensordict
-        return self.transform._step(tensordict, self.base_env.next_of(inner))
+        return self.transform._step(tensordict, base.next_of(inner, plan, masks))
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the base env and returns the seed it returns."""

@@ -67,7 +67,7 @@ class StepCounter(_PerGroup):
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         for done_key in self._done_keys:
             key = _sibling(done_key, self.step_count_key)
-            count = tensordict.get(key) + 1
+            count = self._take(tensordict, key) + 1
             next_tensordict.set(key, count)
             if self.max_steps is not None:
                 over = count >= self.max_steps
@@ -96,7 +96,8 @@ class StepCounter(_PerGroup):
         """Adds the counts, and the truncated flags if there is a limit."""
         specs = super().transform_specs(specs)
         observation, done = specs["observation"].clone(), specs["done"].clone()
-        high = torch.iinfo(torch.int64).max if self.max_steps is None else self.max_steps
+        ends = self.max_steps is not None and self.update_done
+        high = self.max_steps if ends else torch.iinfo(torch.int64).max
         for done_key in self._done_keys:
             leaf = done[done_key]
             count = Bounded(0, high, shape=leaf.shape, dtype=torch.int64, device=leaf.device)
@@ -132,7 +133,7 @@ class RewardSum(Transform):
 
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True):
-            next_tensordict.set(out_key, tensordict.get(out_key) + next_tensordict.get(in_key))
+            next_tensordict.set(out_key, self._take(tensordict, out_key) + next_tensordict.get(in_key))
         return next_tensordict
 
     def _reset(self, tensordict: TensorDictBase | None, tensordict_reset: TensorDictBase) -> TensorDictBase:

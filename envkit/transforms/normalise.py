@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from tensordict import NestedKey
 
@@ -80,7 +83,11 @@ class ObservationNorm(Transform):
 
         Raises:
             RuntimeError: the statistics are there already, or the transform is in no env.
+            KeyError: there is no entry ``key``.
+            ValueError: ``key`` or ``cat_dim`` is needed, or there are too few values for a standard deviation.
         """
+        if num_iter < 1:
+            raise ValueError(f"ObservationNorm.init_stats: expected num_iter of at least 1, found {num_iter}")
         if self.initialized:
             raise RuntimeError("ObservationNorm.init_stats: loc and scale are set already")
         env = self.parent
@@ -100,18 +107,34 @@ class ObservationNorm(Transform):
             cat_dim = reduce[0]
         parts, frames = [], 0
         while frames < num_iter:
-            data = env.rollout(num_iter).get(key)
+            data = self._take(env.rollout(num_iter), key)
             parts.append(data)
             frames += data.shape[cat_dim]
         data = torch.cat(parts, cat_dim)
+        count = math.prod(data.shape[dim] for dim in reduce)
+        if count < 2:
+            raise ValueError(
+                f"ObservationNorm.init_stats: expected at least 2 values to take statistics of, found {count}; "
+                f"increase num_iter"
+            )
         data = data if data.is_floating_point() else data.to(torch.get_default_dtype())
         loc, scale = data.mean(reduce, keepdim=True), data.std(reduce, keepdim=True).clamp_min(self.eps)
-        dropped = sorted((d % data.ndim for d in reduce if d not in (keep_dims or ())), reverse=True)
+        kept = {d % data.ndim for d in keep_dims or ()}
+        dropped = sorted({d % data.ndim for d in reduce} - kept, reverse=True)
         for dim in dropped:
             loc, scale = loc.squeeze(dim), scale.squeeze(dim)
         if not self.standard_normal:
             loc, scale = -loc / scale, 1 / scale
         self.loc, self.scale = loc, scale
+        self._changed()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Takes over statistics of any shape if there are none yet."""
+        for name in ("loc", "scale"):
+            value = state_dict.get(prefix + name)
+            if value is not None and getattr(self, name) is None:
+                setattr(self, name, torch.empty_like(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._changed()
 
     def _apply_transform(self, value: torch.Tensor) -> torch.Tensor:

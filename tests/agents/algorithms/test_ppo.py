@@ -562,3 +562,31 @@ def test_the_clipping_range(anneals, expected):
     agent.update = watch
     agent.train(max_iters=4)
     assert seen == expected
+
+
+def test_networks_see_the_observations_they_are_told(tmp_path):
+    def make():
+        return TransformedEnv(GymEnv("CartPole-v1"), StepCounter(max_steps=50)).append_transform(RewardSum())
+
+    with pytest.raises(SpecError, match="'step_count' to be a float32 vector.*leave it out of observation_keys"):
+        PPO(make())
+    agent = PPO(make(), PPOConfig(steps_per_env=32), observation_keys=["observation"])
+    agent.train(max_iters=2)
+    agent.save(tmp_path / "a.safetensors")
+    twin = PPO.load(tmp_path / "a.safetensors", make())
+    assert twin.observation_keys == ["observation"]
+    observation = make().reset()
+    assert torch.equal(
+        twin.select_action(observation, deterministic=True), agent.select_action(observation, deterministic=True)
+    )
+    with pytest.raises(SpecError, match="unknown observation 'speed'"):
+        PPO(make(), observation_keys=["speed"])
+
+
+def test_evaluating_in_the_env_that_is_learnt_in():
+    agent = PPO(GymEnv("CartPole-v1"), PPOConfig(steps_per_env=32))
+    agent.train(max_iters=1)
+    agent.evaluate(agent.env, [1])
+    batch = agent.collector.next()
+    assert batch["observation"][0].abs().max() <= 0.05
+    assert batch["collector", "traj_ids"][0] > 0

@@ -7,7 +7,18 @@ import torch
 from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModule
 
-from envkit import Binary, Bounded, Composite, EnvBase, GymEnv, NonTensor, SerialEnv, Unbounded
+from envkit import (
+    Binary,
+    Bounded,
+    Composite,
+    EnvBase,
+    GymEnv,
+    NonTensor,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    Unbounded,
+)
 from envkit.errors import NonFiniteError, PolicyError
 
 LENGTH = (False, False, True)
@@ -133,11 +144,34 @@ class TestLength:
 
     def test_break_when_all_done(self, scripted):
         assert scripted(terminated=LENGTH).rollout(10, break_when_all_done=True).batch_size == torch.Size([3])
-        env = SerialEnv(2, scripted)
-        with pytest.raises(TypeError, match=r"break_when_all_done.*\[2\]"):
-            env.rollout(10, break_when_all_done=True)
         with pytest.raises(TypeError, match="at most one of them"):
             scripted().rollout(10, break_when_any_done=True, break_when_all_done=True)
+
+    @pytest.mark.parametrize("transformed", [False, True])
+    def test_what_is_done_is_skipped_until_all_is(self, scripted, transformed):
+        lengths = (2, 4, 3)
+        env = SerialEnv(3, [lambda n=n: scripted(terminated=[False] * (n - 1) + [True]) for n in lengths])
+        subs = env._envs
+        if transformed:
+            env = TransformedEnv(env, StepCounter())
+        data = env.rollout(10, break_when_all_done=True)
+        assert data.batch_size == torch.Size([3, 4])
+        assert [sub.steps for sub in subs] == list(lengths)
+        assert data["next", "observation"].squeeze(-1).tolist() == [[1, 2, 2, 2], [1, 2, 3, 4], [1, 2, 3, 3]]
+        assert data["observation"].squeeze(-1).tolist() == [[0, 1, 2, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+        assert data["next", "reward"].squeeze(-1).tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]]
+        done = [[t >= n - 1 for t in range(4)] for n in lengths]
+        assert data["next", "done"].squeeze(-1).tolist() == done
+        assert data["done"].squeeze(-1).tolist() == [[False, *flags[:-1]] for flags in done]
+        if transformed:
+            assert data["next", "step_count"].squeeze(-1).tolist() == [[1, 2, 2, 2], [1, 2, 3, 4], [1, 2, 3, 3]]
+
+    def test_agents_that_are_done_are_skipped(self, two_agents):
+        data = two_agents(lengths=(2, 4)).rollout(10, break_when_all_done=True)
+        assert data.batch_size == torch.Size([4])
+        assert data["next", "agent0", "val"][:, 0].tolist() == [1, 2, 2, 2]
+        assert data["next", "agent1", "val"][:, 0].tolist() == [1, 2, 3, 4]
+        assert data["next", "agent0", "reward"][2:].flatten().tolist() == [0, 0]
 
 
 class TestLayout:

@@ -1,0 +1,213 @@
+"""Gymnasium vector environments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from tensordict import TensorDictBase
+
+from envkit.core.env import EnvBase
+from envkit.errors import EnvDataError, ResetNeededError
+from envkit.specs import Categorical, Composite, Unbounded, spec_from_space
+
+__all__ = ["GymVectorWrapper"]
+
+
+class GymVectorWrapper(EnvBase):
+    """An env with a batch out of a Gymnasium vector env.
+
+    Keys are those of :class:`~envkit.GymWrapper`, each with the batch size ``(num_envs,)``. Whichever way the vector
+    env starts new episodes, the data is the same: ``"next"`` holds the true last observation of an episode, the root
+    after it the first of the next one, and no step is wasted.
+
+    - ``DISABLED``: a reset of some envs is the vector env's own, by ``options={"reset_mask": ...}``.
+    - ``SAME_STEP``: the last observation is taken from the info, and the first one kept until the reset.
+    - ``NEXT_STEP``: a ``SyncVectorEnv`` or ``AsyncVectorEnv`` is reset as if it were ``DISABLED``. Others cannot start
+      an episode without stepping all envs, and are refused.
+
+    :meth:`set_seed` seeds env ``i`` with ``seed + i``, as Gymnasium does. Info other than last observations is not
+    read.
+
+    Args:
+        env: a Gymnasium vector env.
+        autoreset_mode: how it starts new episodes, if its metadata does not say.
+        categorical_action_encoding: discrete actions are indices; if False, one-hot vectors.
+        device: device of inputs and outputs.
+
+    Raises:
+        ValueError: the mode is unknown, or cannot be served.
+        UnsupportedSpaceError: a space without a tensor form.
+        ResetNeededError: (when run) a step of an env whose episode is over.
+        EnvDataError: (when run) a last observation is missing, or a ``"_step"`` mask leaves out an env whose episode
+            goes on.
+
+    Examples:
+        >>> import gymnasium
+        >>> venv = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
+        >>> env = GymVectorWrapper(venv)
+        >>> env.rollout(50, break_when_any_done=False)["next", "observation"].shape
+        torch.Size([3, 50, 4])
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.vector.VectorEnv,
+        *,
+        autoreset_mode: AutoresetMode | str | None = None,
+        categorical_action_encoding: bool = True,
+        device: torch.device | str | int | None = None,
+    ) -> None:
+        if not isinstance(env, gymnasium.vector.VectorEnv):
+            raise TypeError(f"GymVectorWrapper: expected a gymnasium.vector.VectorEnv, found {type(env).__name__}")
+        count = env.num_envs
+        super().__init__(device=device, batch_size=(count,))
+        self._env = env
+        self.autoreset_mode = _mode(env, autoreset_mode)
+        self._seeds: int | list[int | None] | None = None
+        spec = spec_from_space(env.single_observation_space)
+        self._wraps_dict = isinstance(env.single_observation_space, gymnasium.spaces.Dict)
+        self._single: Composite = spec if self._wraps_dict else Composite(observation=spec)  # type: ignore[assignment]
+        self._single_action = spec_from_space(env.single_action_space, one_hot=not categorical_action_encoding)
+        self.observation_spec = self._single.expand(count)
+        self.full_action_spec = Composite(action=self._single_action).expand(count)
+        self.reward_spec = Unbounded((count, 1))
+        flag = Categorical(2, shape=(count, 1), dtype=torch.bool)
+        self.full_done_spec = Composite(done=flag, terminated=flag.clone(), truncated=flag.clone(), shape=(count,))
+        # The envs whose episode is over; those (SAME_STEP) whose next one has begun, and its first data.
+        self._over, self._begun = np.zeros((2, count), dtype=bool)
+        self._first: TensorDictBase | None = None
+
+    def set_seeds(self, seeds: Sequence[int | None]) -> None:
+        """Seeds env ``i`` with ``seeds[i]`` at its next reset; None leaves it as it is."""
+        self._seeds = list(seeds)
+
+    def _set_seed(self, seed: int | None) -> None:
+        self._seeds = seed
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        mask = None if tensordict is None else tensordict.get("_reset", None)
+        some = np.ones_like(self._over) if mask is None else mask.reshape(-1).cpu().numpy()
+        if self._seeds is None and mask is not None and self._begun[some].all():
+            out = self._first
+        else:
+            if not some.all():
+                kwargs["options"] = {**(kwargs.get("options") or {}), "reset_mask": some.copy()}
+            out = self._encode(self._env.reset(seed=self._take_seeds(some), **kwargs)[0])
+        self._over &= ~some
+        self._begun &= ~some
+        return out  # type: ignore[return-value]
+
+    def _take_seeds(self, some: np.ndarray) -> Any:
+        seeds, self._seeds = self._seeds, None
+        if isinstance(seeds, list) and None not in seeds and seeds == [seeds[0] + i for i in range(len(seeds))]:  # type: ignore[operator]
+            return seeds[0]  # which every vector env takes, unlike a list
+        if isinstance(seeds, list):
+            return [seed if chosen else None for seed, chosen in zip(seeds, some.tolist(), strict=True)]
+        return seeds
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        mask = tensordict.get("_step", None)
+        idle = np.zeros_like(self._over) if mask is None else ~mask.reshape(-1).cpu().numpy()
+        self._check_over(idle)
+        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        action = self._single_action.to_numpy(tensordict.get("action"))
+        observation, reward, terminated, truncated, info = self._env.step(action)
+        out = self._encode(observation)
+        over = np.logical_or(terminated, truncated)
+        # Envs that were to stand still have not, and have to be reset in earnest.
+        self._over = np.array(over, dtype=bool) | idle
+        self._begun = np.array(over, dtype=bool) & ~idle & same_step
+        if self._begun.any():
+            self._first = out.clone()
+            self._restore_last(out, info)
+        flags = {"terminated": terminated, "truncated": truncated, "done": over}
+        for name, value in flags.items():
+            out.set(name, torch.from_numpy(np.array(value, dtype=bool)).reshape(-1, 1))
+        out.set("reward", torch.from_numpy(np.array(reward, dtype=np.float32)).reshape(-1, 1))
+        return out if self.device is None else out.to(self.device)
+
+    def _check_over(self, idle: np.ndarray) -> None:
+        """Refuses steps after the end, and steps of some envs only unless the episodes of the others are over."""
+        late, alive = self._over & ~idle, idle & ~self._over
+        if late.any() and self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise ResetNeededError(
+                f"{self}: expected a reset of the envs {np.flatnonzero(late).tolist()}, whose episodes are over, "
+                f"before the next step()"
+            )
+        if alive.any():
+            raise EnvDataError(
+                f'{self}: a vector env steps all its envs; expected a "_step" mask that leaves out none but those '
+                f"whose episode is over, found {np.flatnonzero(alive).tolist()} left out as well"
+            )
+        if idle.any() and self.autoreset_mode is AutoresetMode.DISABLED:
+            # Such a vector env steps no env whose episode is over.
+            self._env.reset(options={"reset_mask": idle.copy()})
+
+    def _restore_last(self, out: TensorDictBase, info: Mapping[str, Any]) -> None:
+        """Puts the last observations of episodes where SAME_STEP has put the first of the next ones."""
+        # The second name is that of Gymnasium before 1.0, which third parties still write.
+        last = next((info[name] for name in ("final_obs", "final_observation") if name in info), None)
+        for i in np.flatnonzero(self._begun).tolist():
+            value = None if last is None else _element(last, i)
+            if value is None:
+                raise EnvDataError(
+                    f"info['final_obs'] of {self._env}: expected the last observation of env {i}, whose episode is "
+                    f"over, found {'nothing' if last is None else 'None'} (keys {sorted(info)})"
+                )
+            out[i] = self._single.encode(value if self._wraps_dict else {"observation": value})
+
+    def _encode(self, observation: Any) -> TensorDictBase:
+        spec = self.observation_spec
+        return spec.encode(observation if self._wraps_dict else {"observation": observation})
+
+    def render(self) -> Any:
+        """What the vector env renders: a tuple of one frame per env."""
+        return self._env.render()
+
+    def close(self) -> None:
+        """Closes the vector env, once."""
+        if not self.is_closed:
+            self._env.close()
+        super().close()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or "_env" not in self.__dict__:
+                raise
+            return getattr(self._env, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(env={self._env}, batch_size={list(self.batch_size)}, device={self.device})"
+
+
+def _mode(env: gymnasium.vector.VectorEnv, told: AutoresetMode | str | None) -> AutoresetMode:
+    found = told if told is not None else env.metadata.get("autoreset_mode")
+    if found is None:
+        raise ValueError(
+            f"{env} does not say how it starts new episodes: expected metadata['autoreset_mode'], or the argument "
+            f"autoreset_mode (one of {[mode.value for mode in AutoresetMode]})"
+        )
+    mode = AutoresetMode(found)
+    if mode is AutoresetMode.NEXT_STEP and not isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+        raise ValueError(
+            f"{env} starts new episodes by steps that are wasted (NEXT_STEP), and cannot reset some of its envs "
+            f"without stepping the others: expected a SyncVectorEnv or AsyncVectorEnv "
+            f'(make_vec(..., vectorization_mode="sync")), or one with autoreset_mode SAME_STEP or DISABLED'
+        )
+    return mode
+
+
+def _element(value: Any, i: int) -> Any:
+    """Element ``i`` of a batch, which may be a dictionary or a tuple of arrays."""
+    if isinstance(value, Mapping):
+        return {name: _element(part, i) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_element(part, i) for part in value)
+    return value[i]
