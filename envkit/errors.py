@@ -10,6 +10,7 @@ import gymnasium.error
 
 __all__ = [
     "CheckpointError",
+    "ClosedEnvError",
     "EnvCheckError",
     "EnvDataError",
     "EnvkitError",
@@ -55,6 +56,10 @@ class PolicyError(EnvkitError, ValueError):
 
 class ResetNeededError(EnvkitError, gymnasium.error.ResetNeeded):
     """``step`` was called before ``reset``."""
+
+
+class ClosedEnvError(EnvkitError, gymnasium.error.ClosedEnvironmentError):
+    """An environment was used after it was closed."""
 
 
 class InvalidActionError(EnvkitError, gymnasium.error.InvalidAction, ValueError):

@@ -20,6 +20,8 @@ from envkit.specs import (
     MultiOneHot,
     NonTensor,
     OneHot,
+    Stacked,
+    StackedComposite,
     Unbounded,
 )
 
@@ -31,6 +33,8 @@ __all__ = [
     "CompositeSpec",
     "DiscreteBox",
     "DiscreteTensorSpec",
+    "LazyStackedCompositeSpec",
+    "LazyStackedTensorSpec",
     "MultiDiscreteTensorSpec",
     "MultiOneHotDiscreteTensorSpec",
     "NdBoundedTensorSpec",
@@ -119,6 +123,8 @@ BinaryDiscreteTensorSpec = Binary
 CompositeSpec = Composite
 DiscreteBox = CategoricalBox
 DiscreteTensorSpec = Categorical
+LazyStackedCompositeSpec = StackedComposite
+LazyStackedTensorSpec = Stacked
 MultiDiscreteTensorSpec = MultiCategorical
 MultiOneHotDiscreteTensorSpec = MultiOneHot
 NdBoundedTensorSpec = BoundedTensorSpec

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from tensordict import TensorDictBase
 
 from envkit.core.env import EnvBase
-from envkit.core.masks import Masks
+from envkit.core.masks import Masks, any_true, read_masks
 from envkit.core.row_env import RowEnv
 from envkit.errors import SpecError
 from envkit.storage import Slab
@@ -83,11 +84,35 @@ class SerialEnv(RowEnv):
 
     @property
     def hides_last_observations(self) -> bool:
-        """See :attr:`~envkit.EnvBase.hides_last_observations`."""
-        return any(env.hides_last_observations for env in self._envs)
+        """See :attr:`~envkit.EnvBase.hides_last_observations`; True as well if any of the envs does."""
+        return super().hides_last_observations or any(env.hides_last_observations for env in self._envs)
 
     def _native_rows(self, root: Slab, following: Slab) -> SerialRows:
         return SerialRows(self, self._envs, root, following)
+
+    def _reset_apart(self, tensordict: TensorDictBase | None, **kwargs: Any) -> TensorDictBase:
+        # Each env is handed its own part, with whatever it may look for in there.
+        plan, outs = self.plan, []
+        masks = None if tensordict is None else read_masks(tensordict, plan, "_reset")
+        given = [None] * len(self._envs) if tensordict is None else tensordict.unbind(0)
+        for i, (env, part) in enumerate(zip(self._envs, given, strict=True)):
+            own = None if masks is None else {key: mask[i] for key, mask in masks.items()}
+            if own is None or any_true(own):
+                outs.append(env.first_of(part, env.plan, own, **kwargs))
+            else:  # nothing of it will be read
+                outs.append(env.plan.root_spec.zero() if part is None else env.plan.root_spec.zero().update(part))
+        kept = [key for key in plan.kept if all(out.get(key, None) is not None for out in outs)]
+        keys = [*plan.observation_keys, *plan.done_keys, *kept]
+        return torch.stack([out.select(*keys) for out in outs])  # type: ignore[return-value]
+
+    def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase:
+        plan, outs = self.plan, []
+        for i, (env, part) in enumerate(zip(self._envs, tensordict.unbind(0), strict=True)):
+            own = {key: mask[i] for key, mask in (masks or {}).items()}
+            whole = all(bool(mask.all()) for mask in own.values())
+            outs.append(env.next_of(part.exclude(*own), None, None if whole else own, strict=False))
+        keys = [*plan.observation_keys, *plan.reward_keys, *plan.done_keys]
+        return torch.stack([out.select(*keys) for out in outs])  # type: ignore[return-value]
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""
@@ -99,6 +124,34 @@ class SerialEnv(RowEnv):
 
     def _set_seed(self, seed: int | None) -> None:
         """The envs are seeded in :meth:`set_seed`, which chains them."""
+
+    @property
+    def draws_from_spec(self) -> bool:
+        """See :attr:`~envkit.EnvBase.draws_from_spec`."""
+        return all(env.draws_from_spec for env in self._envs)
+
+    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+        """See :meth:`~envkit.EnvBase.rand_action`; drawn by the envs if one of them has a way of its own."""
+        if self.draws_from_spec:
+            return super().rand_action(tensordict)
+        parts = [None] * len(self._envs) if tensordict is None else tensordict.unbind(0)
+        drawn = [env.rand_action(part).select(*env.action_keys) for env, part in zip(self._envs, parts, strict=True)]
+        actions: TensorDictBase = torch.stack(drawn)  # type: ignore[assignment]
+        return actions if tensordict is None else tensordict.update(actions)
+
+    def snapshot(self) -> Any:
+        """See :meth:`~envkit.EnvBase.snapshot`: those of all envs."""
+        return super().snapshot(), [env.snapshot() for env in self._envs]
+
+    def restore(self, snapshot: Any) -> None:
+        """See :meth:`~envkit.EnvBase.restore`."""
+        own, inner = snapshot
+        super().restore(own)
+        for env, part in zip(self._envs, inner, strict=True):
+            env.restore(part)
+
+    def _simulation(self) -> dict[str, Any]:
+        return {}
 
     def close(self) -> None:
         """Closes all envs."""

@@ -1,20 +1,25 @@
-"""The centre: what an environment is, what follows from its specs, and how it is run and checked."""
+"""The centre: what an environment is, what follows from its specs, and how it is run."""
 
-from envkit.core.checks import Finding, check_env_specs
+from envkit.core.ends import terminated_or_truncated
 from envkit.core.env import EnvBase
 from envkit.core.exploration import ExplorationType, exploration_type, set_exploration_type
+from envkit.core.groups import MarlGroupMapType, check_marl_grouping
+from envkit.core.metadata import EnvMetaData
 from envkit.core.policies import RandomPolicy
-from envkit.core.seeding import seed_generator
+from envkit.core.seeding import seed_generator, spawn_seed
 from envkit.core.step_mdp import step_mdp
 
 __all__ = [
     "EnvBase",
+    "EnvMetaData",
     "ExplorationType",
-    "Finding",
+    "MarlGroupMapType",
     "RandomPolicy",
-    "check_env_specs",
+    "check_marl_grouping",
     "exploration_type",
     "seed_generator",
     "set_exploration_type",
+    "spawn_seed",
     "step_mdp",
+    "terminated_or_truncated",
 ]

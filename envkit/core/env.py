@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,14 +11,15 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from envkit.core.auto_reset import AutoReset
+from envkit.core.auto_specs import auto_specs_
 from envkit.core.env_specs import EnvSpecs
-from envkit.core.masks import Masks, any_true, has_mask, merge_reset, merge_step, pop_masks, put_masks
+from envkit.core.masks import Masks, any_true, has_mask, merge_reset, merge_step, pop_masks, put_masks, refuse_gaps
 from envkit.core.plan import Plan
 from envkit.core.rollout import rollout
 from envkit.core.rows import RowPort, TensorDictRows
 from envkit.core.seeding import seed_generator, spawn_seed
 from envkit.core.values import check_values
-from envkit.errors import EnvDataError, ResetNeededError
+from envkit.errors import ClosedEnvError, EnvDataError, ResetNeededError
 from envkit.storage import Slab, entries, put
 
 if TYPE_CHECKING:
@@ -136,6 +138,7 @@ class EnvBase(EnvSpecs):
         if masks is None:
             return tensordict.update(self.first_of(tensordict, plan, **kwargs))
         if not any_true(masks):
+            refuse_gaps(plan, tensordict)
             return tensordict
         out = self.first_of(put_masks(tensordict, masks), plan, masks, **kwargs)
         return merge_reset(plan, tensordict, out, masks)
@@ -151,15 +154,33 @@ class EnvBase(EnvSpecs):
             masks: the masks by reset key; None resets everything.
             **kwargs: passed on to ``_reset``.
         """
+        self.assert_open()
+        auto = self._runtime.auto_reset
+        if auto is None:
+            return self._start(given, plan, masks, kwargs)
+        if masks is None or given is None:
+            auto.forget()
+            return self._start(given, plan, None, kwargs)
+        begun, asleep = auto.split(masks)
+        if not any_true(asleep):
+            return plan.complete_reset(auto.first(plan, given, begun, None))
+        # Something else ended these episodes, a step limit on top of the env, say.
+        whole = all(bool(mask.all()) for mask in asleep.values())
+        given = given.exclude(*asleep) if whole else put_masks(given, asleep)
+        return auto.first(plan, given, begun, self._start(given, plan, None if whole else asleep, kwargs))
+
+    def _start(
+        self, given: TensorDictBase | None, plan: Plan, masks: Masks | None, kwargs: dict[str, Any]
+    ) -> TensorDictBase:
+        """Calls the env's ``_reset``, and completes and checks what it returns."""
         runtime = self._runtime
-        if runtime.auto_reset is not None and masks is not None and given is not None:
-            return plan.complete_reset(runtime.auto_reset.first(given))
         out: Any = self._reset(given, **kwargs)
         if out is given and out is not None:
             raise EnvDataError(f"{type(self).__name__}._reset returned its input: expected a TensorDict of its own")
         if not self._trusted:
-            out = plan.complete_reset(out)
-            if not self.allow_done_after_reset:
+            told = plan.tells_flags(out)
+            out = plan.complete_reset(out, silent=not told)
+            if told and not self.allow_done_after_reset:
                 self._refuse_done(plan, out, masks)
         runtime.started = True
         if not runtime.checked_reset:
@@ -199,7 +220,12 @@ class EnvBase(EnvSpecs):
         return tensordict
 
     def next_of(
-        self, tensordict: TensorDictBase, plan: Plan | None = None, masks: Masks | None = None
+        self,
+        tensordict: TensorDictBase,
+        plan: Plan | None = None,
+        masks: Masks | None = None,
+        *,
+        strict: bool = True,
     ) -> TensorDictBase:
         """What :meth:`step` writes under ``"next"``, without touching ``tensordict``.
 
@@ -207,15 +233,18 @@ class EnvBase(EnvSpecs):
             tensordict: the input of the step.
             plan: the plan for its batch size.
             masks: the masks by step key; None steps everything.
+            strict: whether content that ``tensordict`` lacks outside the masks is an error.
         """
         runtime = self._runtime
         if plan is None:
             plan = self.plan_for(tensordict.batch_size)
+        if not runtime.started:
+            self.assert_open()
         if not runtime.started and self.batch_locked:
             raise ResetNeededError(f"{type(self).__name__}: expected reset() before the first step()")
         if masks is not None:
             if not any_true(masks):
-                return merge_step(plan, tensordict, None, masks)
+                return merge_step(plan, tensordict, None, masks, strict=strict)
             tensordict = put_masks(tensordict, masks)
         out: Any = self._step(tensordict)
         if out is tensordict:
@@ -223,11 +252,11 @@ class EnvBase(EnvSpecs):
         if not self._trusted:
             out = plan.complete_next(out)
         if masks is not None:
-            out = merge_step(plan, tensordict, out, masks)
+            out = merge_step(plan, tensordict, out, masks, strict=strict)
         if not runtime.checked_step:
             check_values(self, out, [*plan.observation_keys, *plan.reward_keys], "_step")
             runtime.checked_step = True
-        return out if runtime.auto_reset is None else runtime.auto_reset.keep(plan, out)
+        return out if runtime.auto_reset is None else runtime.auto_reset.keep(plan, out, masks)
 
     def step_mdp(self, tensordict: TensorDictBase) -> TensorDictBase:
         """The input of the step after ``tensordict``, by this env's own keys; the action stays."""
@@ -270,7 +299,11 @@ class EnvBase(EnvSpecs):
             tensordict = TensorDict({}, self._batch_size, device=self._device)
         elif not self.batch_locked:
             size = tensordict.batch_size[: tensordict.ndim - self.batch_dims]
-        for key, leaf in self._get_spec("action").items(True, True):
+        spec = self._get_spec("action")
+        for key, leaf in spec.items(True, True):
+            for path in (key[:depth] for depth in range(1, len(key))) if isinstance(key, tuple) else ():
+                if tensordict.get(path, None) is None:
+                    tensordict.set(path, TensorDict({}, (*size, *spec[path].shape), device=tensordict.device))
             tensordict.set(key, leaf.rand(size, generator=self._runtime.generator))
         return tensordict
 
@@ -306,6 +339,7 @@ class EnvBase(EnvSpecs):
         return out.set("next", plan.next_spec.zero())
 
     rollout = rollout
+    auto_specs_ = auto_specs_
 
     @property
     def draws_from_spec(self) -> bool:
@@ -346,8 +380,48 @@ class EnvBase(EnvSpecs):
         register_gym(cls, id, **options)
 
     def close(self) -> None:
-        """Releases the simulator; may be called twice."""
+        """Releases the simulator; may be called twice. A closed env cannot be run any more."""
         self.is_closed = True
+        self._runtime.started, self._runtime.quick = False, None
+
+    def assert_open(self) -> None:
+        """Checks that the env may be run.
+
+        Raises:
+            ClosedEnvError: it was closed.
+        """
+        if self.is_closed:
+            raise ClosedEnvError(f"{type(self).__name__} is closed: expected an open env; make a new one")
+
+    def snapshot(self) -> Any:
+        """All that the env keeps between steps, to be handed to :meth:`restore`: its simulator, its random streams.
+
+        Data that was handed out is not among it: an env that reads it goes on from the TensorDict it is given.
+
+        Raises:
+            TypeError: the env holds something that cannot be copied.
+        """
+        try:
+            runtime = self._runtime
+            return self._copied((self._simulation(), runtime.generator, runtime.started, runtime.auto_reset))
+        except Exception as error:
+            raise TypeError(f"snapshot of {type(self).__name__}: expected a simulator that can be copied") from error
+
+    def restore(self, snapshot: Any) -> None:
+        """Brings back what :meth:`snapshot` took; may be called again with the same snapshot."""
+        simulation, generator, started, auto_reset = self._copied(snapshot)
+        self.__dict__.update(simulation)
+        runtime = self._runtime
+        runtime.generator, runtime.started, runtime.ring, runtime.quick = generator, started, None, None
+        runtime.auto_reset = auto_reset
+
+    def _copied(self, kept: tuple) -> tuple:
+        return copy.deepcopy(kept)
+
+    def _simulation(self) -> dict[str, Any]:
+        """The attributes that an author, or a wrapper, gave the env: everything but what describes it."""
+        ours = {*vars(EnvBase()), "_modules", "_parameters", "training"} - {"_buffers"}
+        return {name: value for name, value in vars(self).items() if name not in ours}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Not defined: an env is run by reset and step."""

@@ -29,6 +29,7 @@ __all__ = [
     "Masks",
     "aligned",
     "any_true",
+    "blend",
     "has_mask",
     "mask_of",
     "merge_reset",
@@ -36,6 +37,7 @@ __all__ = [
     "pop_masks",
     "put_masks",
     "read_masks",
+    "refuse_gaps",
 ]
 
 Masks = Mapping[NestedKey, torch.Tensor]
@@ -128,26 +130,45 @@ def any_true(masks: Masks) -> bool:
 def merge_reset(plan: Plan, tensordict: TensorDictBase, out: TensorDictBase, masks: Masks) -> TensorDictBase:
     """Writes a reset's output into its input, inside the masks only, and returns the input.
 
+    An entry without a spec that the input lacks is left out, unless everything is reset.
+
     Raises:
         EnvDataError: the input has no content for an entry outside the masks.
     """
+    declared = {*plan.observation_keys, *plan.done_keys, *plan.state_keys}
     for key in _leaves(out):
         mask = mask_of(key, plan, masks)
         new, old = out.get(key), tensordict.get(key, None)
         if old is None and not bool(mask.all()):
+            if key not in declared:
+                continue
             raise _nothing_there("reset", key)
-        tensordict.set(key, new if old is None else _blend(mask, new, old))
+        tensordict.set(key, new if old is None else blend(mask, new, old))
     return tensordict
 
 
-def merge_step(plan: Plan, tensordict: TensorDictBase, out: TensorDictBase | None, masks: Masks) -> TensorDictBase:
+def refuse_gaps(plan: Plan, tensordict: TensorDictBase) -> None:
+    """Checks that the input of a reset of nothing has what a reset delivers.
+
+    Raises:
+        EnvDataError: an entry is missing.
+    """
+    for key in (*plan.observation_keys, *plan.done_keys):
+        if tensordict.get(key, None) is None:
+            raise _nothing_there("reset", key)
+
+
+def merge_step(
+    plan: Plan, tensordict: TensorDictBase, out: TensorDictBase | None, masks: Masks, *, strict: bool = True
+) -> TensorDictBase:
     """What a step hands out where only the elements inside the masks were stepped.
 
     Outside the masks observations and done flags are what the input holds, and rewards are 0: nothing was done, so
     nothing was earned. ``out`` is what the env returned; None if nothing was stepped at all.
 
     Raises:
-        EnvDataError: the input has no content for an entry outside the masks.
+        EnvDataError: the input has no content for an entry outside the masks, and ``strict`` is set; otherwise what
+            the env returned stands there.
     """
     if out is None:
         out = plan.next_spec.zero()
@@ -158,8 +179,10 @@ def merge_step(plan: Plan, tensordict: TensorDictBase, out: TensorDictBase | Non
         new = out.get(key)
         old = torch.zeros_like(new) if key in plan.reward_keys else tensordict.get(key, None)
         if old is None:
-            raise _nothing_there("step", key)
-        out.set(key, _blend(mask, new, old))
+            if strict:
+                raise _nothing_there("step", key)
+            continue
+        out.set(key, blend(mask, new, old))
     return out
 
 
@@ -169,18 +192,18 @@ def _nothing_there(what: str, key: NestedKey) -> EnvDataError:
     )
 
 
-def _blend(mask: torch.Tensor, new: Any, old: Any) -> Any:
+def blend(mask: torch.Tensor, new: Any, old: Any) -> Any:
     """``new`` where ``mask`` is True, ``old`` elsewhere; ``mask`` has the leading dimensions of both and a last 1."""
     if isinstance(new, LazyStackedTensorDict):
         dim = new.stack_dim
         mask = aligned(mask, torch.Size((*new.batch_size, 1))).expand(*new.batch_size, 1)
         parts = zip(mask.unbind(dim), new.unbind(dim), old.unbind(dim), strict=True)
-        return LazyStackedTensorDict.lazy_stack([_blend(*part) for part in parts], dim)
+        return LazyStackedTensorDict.lazy_stack([blend(*part) for part in parts], dim)
     if is_non_tensor(new):
         return _blend_data(mask, new, old)
     if is_tensor_collection(new):
         for key, value in new.items():
-            new = new.set(key, _blend(mask, value, old.get(key)))
+            new = new.set(key, blend(mask, value, old.get(key)))
         return new
     if isinstance(new, torch.Tensor) and new.shape == old.shape:
         return torch.where(aligned(mask, new.shape), new, old)
@@ -220,14 +243,19 @@ def aligned(mask: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 def mask_of(key: NestedKey, plan: Plan, masks: Masks) -> torch.Tensor:
-    """The mask of the deepest level around ``key``; for data above all of them, what any of them says."""
+    """The mask of the deepest level around ``key``.
+
+    Data above all masks takes part where anything below it does; data beside them, where anything at all does.
+    """
     path = path_of(key)
     around = [key for key in masks if path[: len(p := path_of(key)[:-1])] == p]
     if around:
         return masks[max(around, key=lambda key: len(path_of(key)))]
-    lead = plan.batch_dims
-    flat = [mask.reshape(*mask.shape[:lead], -1).any(-1, keepdim=True) for mask in masks.values()]
-    return torch.stack(flat).any(0)
+    prefix, shape = path[:-1], torch.Size((*plan.batch_size, 1))
+    below = [mask for key, mask in masks.items() if path_of(key)[: len(prefix)] == prefix]
+    if below and prefix:
+        shape = plan.level_shape(prefix) or shape
+    return torch.stack([aligned(mask, shape).expand(shape) for mask in below or masks.values()]).any(0)
 
 
 def _leaves(tensordict: TensorDictBase) -> list[NestedKey]:

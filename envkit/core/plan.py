@@ -8,14 +8,14 @@ next row. Nothing else in the runtime searches keys or walks specs while steppin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 
 from envkit.errors import EnvDataError, SpecError
 from envkit.specs import Categorical, Composite, NonTensor, TensorSpec
-from envkit.storage import peek
+from envkit.storage import peek, put
 
 __all__ = ["DoneGroup", "Plan", "complete_done_spec", "path_of"]
 
@@ -92,16 +92,22 @@ class DoneGroup(NamedTuple):
                         f"boolean of shape {list(size)}, found keys {sorted(map(str, out.keys(True, True)))}"
                     )
                 done = torch.zeros(size, dtype=torch.bool, device=self.device)
-                out.set(self.done, done)
+                put(out, self.done, done)
                 terminated = torch.zeros_like(done)
             else:
                 terminated = done.clone() if truncated is None else done & ~truncated
-            out.set(self.terminated, terminated)
+            put(out, self.terminated, terminated)
         if self.truncated is not None and truncated is None:
             truncated = torch.zeros_like(terminated) if done is None else done & ~terminated
-            out.set(self.truncated, truncated)
+            put(out, self.truncated, truncated)
         if done is None:
-            out.set(self.done, terminated.clone() if truncated is None else terminated | truncated)
+            put(out, self.done, terminated.clone() if truncated is None else terminated | truncated)
+
+    def lower(self, out: TensorDictBase) -> None:
+        """Gives ``out``, which has none of the flags, all of them: False."""
+        for key in (self.done, self.terminated, self.truncated):
+            if key is not None:
+                put(out, key, torch.zeros(self.shape, dtype=torch.bool, device=self.device))
 
     def _flag(self, out: TensorDictBase, key: NestedKey) -> torch.Tensor | None:
         flag, size = peek(out, key), self.shape
@@ -113,7 +119,7 @@ class DoneGroup(NamedTuple):
             if flag.numel() != size.numel():
                 raise EnvDataError(f"{key!r}: expected shape {list(size)}, found {list(flag.shape)}")
             flag = flag.reshape(size)
-            out.set(key, flag)
+            put(out, key, flag)
         return flag
 
 
@@ -138,6 +144,8 @@ class Plan:
         next_spec: what it holds under ``"next"``: observation, reward and done flags.
         carried: keys that a step hands from ``"next"`` to the next row's root.
         kept: state keys no step returns, which pass from root to root.
+        groups_apart: whether no done group lies below another one. Then whatever is done is reset by its own mask, and
+            no row from which a step is taken holds a flag that is up.
         levels: paths of the nested levels, which may have masks of their own.
 
     Raises:
@@ -168,6 +176,8 @@ class Plan:
         self.batch_dims = len(batch_size)
         self.done_groups = _done_groups(done)
         self.reset_keys = [group.reset for group in self.done_groups]
+        places = [path_of(key)[:-1] for key in self.reset_keys]
+        self.groups_apart = not any(a != b and b[: len(a)] == a for a in places for b in places)
         self.root_spec = _merge(state, observation, done, action).lock_()
         self.next_spec = _merge(observation, reward, done).lock_()
         self.levels = [path_of(key) for key in self.root_spec.keys(True) if isinstance(self.root_spec[key], Composite)]
@@ -224,17 +234,27 @@ class Plan:
             group.complete(out, default=False)
         return out
 
-    def complete_reset(self, out: TensorDictBase | Mapping) -> TensorDictBase:
-        """Same as :meth:`complete_next` for the output of ``_reset``: missing done flags are False."""
+    def tells_flags(self, out: Any) -> bool:
+        """Whether what an env's ``_reset`` returned may have done flags in it."""
+        return not isinstance(out, TensorDictBase) or any(peek(out, key) is not None for key in self.done_keys)
+
+    def complete_reset(self, out: TensorDictBase | Mapping, *, silent: bool = False) -> TensorDictBase:
+        """Same as :meth:`complete_next` for the output of ``_reset``: missing done flags are False.
+
+        ``silent`` says that all of them are known to be missing.
+        """
         out = self._as_tensordict(out, self.root_spec, "_reset")
         self._complete_values(out, self._root_values, "_reset")
         for key in self.reward_keys:
-            if out.get(key, None) is not None:
+            if peek(out, key) is not None:
                 raise EnvDataError(
                     f"the env's _reset returned a reward ({key!r}); expected only observations and done flags"
                 )
         for group in self.done_groups:
-            group.complete(out, default=True)
+            if silent:
+                group.lower(out)
+            else:
+                group.complete(out, default=True)
         return out
 
     def _complete_values(self, out: TensorDictBase, leaves: list[_Leaf], method: str) -> None:

@@ -23,8 +23,9 @@ def on_tensordicts(policy: Policy, plan: Plan) -> tuple[Callable[[TensorDictBase
     """A policy in the one form that loops call: from a TensorDict to what is to be written into it.
 
     - A module with ``in_keys``, and any other function, is called with a TensorDict.
-    - A plain ``nn.Module``, and a function whose arguments are all named like observations, is called with the
-      observations: by position in the order of their keys, or by name.
+    - A plain ``nn.Module``, and a function, whose arguments are all named like observations is called with those.
+    - Any other plain ``nn.Module`` is called with all observations, by position in the order of their keys, unless
+      it says that it wants a TensorDict, by the name (``tensordict``, ``td``) or the annotation of its argument.
 
     In either case the result may be a TensorDict or, for an env with a single action, the action itself.
 
@@ -33,30 +34,45 @@ def on_tensordicts(policy: Policy, plan: Plan) -> tuple[Callable[[TensorDictBase
 
     Raises:
         TypeError: ``policy`` cannot be called.
+        PolicyError: a plain module takes more or fewer arguments than there are observations.
     """
     if not callable(policy):
         raise TypeError(f"policy: expected a callable, found {type(policy).__name__}")
     keys = getattr(policy, "in_keys", None)
     if keys is not None:
         return policy, frozenset(keys)
-    function = policy.forward if isinstance(policy, nn.Module) else policy
-    names = _arguments(function)
-    if isinstance(policy, nn.Module) and "tensordict" not in names:
-        observations = plan.observation_keys
-        return lambda td: _action(plan, policy(*(td.get(key) for key in observations))), frozenset(observations)
+    parameters = _parameters(policy.forward if isinstance(policy, nn.Module) else policy)
+    names = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if names and all(name in plan.observation_keys for name in names):
         return lambda td: _action(plan, policy(**{name: td.get(name) for name in names})), frozenset(names)
+    if isinstance(policy, nn.Module) and not any(_is_for_tensordicts(p) for p in parameters):
+        observations = plan.observation_keys
+        _can_take(policy, parameters, observations)
+        return lambda td: _action(plan, policy(*(td.get(key) for key in observations))), frozenset(observations)
     return lambda td: _action(plan, policy(td)), None
 
 
-def _arguments(function: Callable) -> list[str]:
-    """Names of the arguments that must be given."""
+def _parameters(function: Callable) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # built-in functions do not always tell
         return []
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind in named]
+
+
+def _is_for_tensordicts(parameter: inspect.Parameter) -> bool:
+    kind = parameter.annotation
+    return parameter.name in ("tensordict", "td") or "TensorDict" in (kind if isinstance(kind, str) else repr(kind))
+
+
+def _can_take(policy: nn.Module, parameters: list[inspect.Parameter], observations: list[NestedKey]) -> None:
+    if not parameters or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if not sum(p.default is p.empty for p in places) <= len(observations) <= len(places):
+        raise PolicyError(
+            f"{type(policy).__name__} takes {[p.name for p in places]}: expected one argument for each of the "
+            f"observations {observations}, arguments of their names, or a module with in_keys"
+        )
 
 
 def _action(plan: Plan, result: Any) -> Any:
@@ -86,10 +102,18 @@ class _Single:
         return [(self._key, self._value)]
 
 
-def open_loop(actions: Iterable[Any]) -> Policy:
-    """A policy that goes through ``actions``, whatever it sees: tensors for a single action, or TensorDicts."""
-    coming = iter(actions)
-    return lambda tensordict: next(coming)
+def open_loop(actions: Iterable[Any], plan: Plan) -> Policy:
+    """A policy that goes through ``actions``, whatever it sees: tensors for a single action, or TensorDicts.
+
+    Of a TensorDict (a step of another rollout, say) only the actions are taken.
+    """
+    coming, keys = iter(actions), plan.action_keys
+
+    def following(tensordict: TensorDictBase) -> Any:
+        action = next(coming)
+        return action.select(*keys, strict=False) if is_tensor_collection(action) else action
+
+    return following
 
 
 class RandomPolicy(nn.Module):

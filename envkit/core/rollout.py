@@ -63,7 +63,7 @@ def rollout(
             lazy stack of steps.
         tensordict: what to start from, or with ``auto_reset`` what to hand to the reset. Its batch size is that of the
             rollout of a batch-unlocked env.
-        set_truncated: mark the last step as truncated.
+        set_truncated: mark the last step as truncated, where it is not done anyway.
         out: a TensorDict to write the result into.
         storing_device: move the result there.
         exploration_type: how the policy turns distributions into actions; by default as a surrounding
@@ -92,15 +92,17 @@ def rollout(
     if actions is not None:
         if policy is not None:
             raise TypeError("actions and policy: expected at most one of them")
-        actions = list(islice(actions, max_steps))
-        max_steps = len(actions)
+        actions = list(islice(actions, max(max_steps, 0)))
+        if max_steps > 0 and not actions:
+            raise ValueError("actions: expected at least one, found none")
+        max_steps = len(actions) or max_steps
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, found {max_steps}")
     if set_truncated and not any(group.truncated for group in self.plan.done_groups):
         raise RuntimeError(f"set_truncated: the env has no truncated flag, only {self.done_keys}")
     size = None if tensordict is None or self.batch_locked else tensordict.batch_size
     if actions is not None:
-        policy = open_loop(actions)
+        policy = open_loop(actions, self.plan)
     runner = Runner(self, policy, _device_of(policy) if auto_cast_to_device else None, size)
     runner.open(min(max_steps, FIRST_ROWS) if any_done or all_done else max_steps)
 
@@ -128,8 +130,9 @@ def rollout(
     if set_truncated:
         for group in self.plan.done_groups:
             if group.truncated is not None:
-                for key in (group.truncated, group.done):
-                    runner.following.columns[key][steps - 1].fill_(True)
+                truncated, done = (runner.following.columns[key][steps - 1] for key in (group.truncated, group.done))
+                truncated |= ~done
+                done.fill_(True)
     result = runner.tensordict(steps)
     if 2 * steps < runner.rows and not self.has_dynamic_specs:
         result = result.clone()  # gives back the rows that were not needed

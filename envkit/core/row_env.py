@@ -39,8 +39,8 @@ class RowEnv(EnvBase):
 
     @property
     def keeps_state(self) -> bool:
-        """See :attr:`~envkit.EnvBase.keeps_state`."""
-        return self._trusted
+        """See :attr:`~envkit.EnvBase.keeps_state`; a reset of an env that resets itself goes by its mask."""
+        return self._trusted and self._runtime.auto_reset is None
 
     def _row_port(self, plan: Plan, root: Slab, following: Slab) -> RowPort:
         native = self._trusted and self._runtime.auto_reset is None
@@ -49,6 +49,10 @@ class RowEnv(EnvBase):
         return TensorDictRows(self, plan, root, following)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        if not self.keeps_state and (self.plan.kept or not (tensordict is None or tensordict.is_empty())):
+            apart = self._reset_apart(tensordict, **kwargs)
+            if apart is not None:
+                return self._placed(apart)
         ring = self._ring()
         masks = None if tensordict is None else read_masks(tensordict, self.plan, "_reset")
         row = ring.row
@@ -58,16 +62,30 @@ class RowEnv(EnvBase):
         ring.row = row + 1
         return self._placed(ring.first(row))
 
+    def _reset_apart(self, tensordict: TensorDictBase | None, **kwargs: Any) -> TensorDictBase | None:
+        """The result of a reset that may read more from its input than a row holds; None if there is no such thing."""
+        return None
+
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         masks = read_masks(tensordict, self.plan, "_step")
-        return self._placed(self._ring().step(tensordict, entries(tensordict), masks))
+        ring = self._ring()
+        if not ring.complete(tensordict):
+            apart = self._step_apart(tensordict, masks)
+            if apart is not None:
+                return self._placed(apart)
+        return self._placed(ring.step(tensordict, entries(tensordict), masks))
+
+    def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase | None:
+        """The result of a step whose input lacks what a row would hold; None if that is of no matter."""
+        return None
 
     def step(self, tensordict: TensorDictBase) -> TensorDictBase:
         """See :meth:`~envkit.EnvBase.step`."""
         ring: _Ring | None = self._runtime.quick
         if ring is not None and ring.row < ring.rows:
             size, given = tensordict.batch_size, entries(tensordict)
-            if (size is ring.batch_size or size == ring.batch_size) and "next" not in given and "_step" not in given:
+            plain = "next" not in given and "_step" not in given and (not ring.needs or ring.complete(tensordict))
+            if plain and (size is ring.batch_size or size == ring.batch_size):
                 put(tensordict, "next", ring.step(tensordict, given))
                 return tensordict
         # Anything unusual, the first step among it, goes the long way.
@@ -115,11 +133,15 @@ class _Ring:
             (key, self.root.spec[key].shape, self.root.spec[key].dtype, self.root.arrays[key])
             for key in (*plan.action_keys, *plan.state_keys)
         ]
-        self._context = [] if env.keeps_state else plan.observation_keys
+        self.needs = [] if env.keeps_state else plan.observation_keys
+
+    def complete(self, tensordict: TensorDictBase) -> bool:
+        """Whether the input has all that the env may read from the row, beside actions and states."""
+        return all(tensordict.get(key, None) is not None for key in self.needs)
 
     def recall(self, tensordict: TensorDictBase | None) -> None:
         """Copies what went before into the current row, for envs that read it there."""
-        for key in self._context:
+        for key in self.needs:
             value = None if tensordict is None else tensordict.get(key, None)
             if value is not None:
                 self.root.columns[key][self.row] = value
@@ -127,7 +149,7 @@ class _Ring:
     def step(self, tensordict: TensorDictBase, given: dict[str, Any], masks: Masks | None = None) -> TensorDictBase:
         """Copies action (and state) into the current row and steps it; ``given`` are the entries of ``tensordict``."""
         row = self.row
-        if self._context:
+        if self.needs:
             self.recall(tensordict)
         for key, shape, dtype, array in self._inputs:
             value = given.get(key) if key.__class__ is str else tensordict.get(key, None)

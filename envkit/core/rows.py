@@ -8,18 +8,24 @@ public port (``_reset`` and ``_step`` on TensorDicts) and the row port carry bit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tensordict import TensorDict, TensorDictBase
+import numpy as np
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase
 
-from envkit.core.masks import Masks
-from envkit.core.plan import Plan
-from envkit.storage import Slab
+from envkit.core.masks import Masks, aligned, any_true, mask_of
+from envkit.core.plan import Plan, path_of
+from envkit.storage import Slab, peek, put
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
 
 __all__ = ["RowPort", "TensorDictRows"]
+
+# Of at least so many elements fewer than one in so many are faster copied by their numbers.
+MANY, FEW = 64, 4
 
 
 class RowPort(Protocol):
@@ -52,6 +58,8 @@ class TensorDictRows:
         self._read_first = root.reader([*first, *plan.kept])
         self._write_first = root.writer(first)
         self._write_states = [(key, root.writer([key])) for key in plan.kept]
+        fixed = all(isinstance(root.columns[key], torch.Tensor) for key in (*first, *plan.kept))
+        self._partial = _PartialReset(plan, root, env.allow_done_after_reset) if fixed else None
         self._write_next = following.writer([*plan.observation_keys, *plan.reward_keys, *plan.done_keys])
         done = [following.arrays[group.done] for group in plan.done_groups]
         # A single flag a row can be read as a scalar.
@@ -60,17 +68,27 @@ class TensorDictRows:
 
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         """See :meth:`RowPort.reset`."""
+        if masks is not None and self._partial is not None:
+            masks = self._partial.spread(masks)
+            if len(masks) == 1 or any_true(masks):
+                given = self._with_masks(row, masks)
+                self._partial.write(row, self._env.first_of(given, self._plan, masks, **kwargs), masks)
+            return
         if masks is None:
             out = self._env.first_of(self._empty(), self._plan, **kwargs)
         else:
-            given = self._read_first(row)
-            for key, mask in masks.items():
-                given.set(key, mask)
-            out = self._env.reset(given, **kwargs)
+            out = self._env.reset(self._with_masks(row, masks), **kwargs)
         self._write_first(row, out)
         for key, write in self._write_states:
             if out.get(key, None) is not None:
                 write(row, out)
+
+    def _with_masks(self, row: int, masks: Masks) -> TensorDictBase:
+        """The content of a root row, masks included."""
+        given = self._read_first(row)
+        for key, mask in masks.items():
+            put(given, key, mask)
+        return given
 
     def _empty(self) -> TensorDictBase | None:
         """What a whole reset is given: for an env that goes by the size of its input, something of that size."""
@@ -84,3 +102,71 @@ class TensorDictRows:
             if column[row]:
                 return True
         return any(array[row].any() for array in self._done)
+
+
+class _PartialReset:
+    """What :func:`~envkit.core.masks.merge_reset` does, on the columns of a slab.
+
+    Who is ruled by which mask follows from the plan, and is worked out once.
+    """
+
+    def __init__(self, plan: Plan, root: Slab, may_start_done: bool) -> None:
+        self._plan = plan
+        levels = [path_of(key)[:-1] for key in plan.reset_keys]
+        self._rulers: list[tuple[NestedKey, NestedKey, torch.Size]] = []
+        for group, level in zip(plan.done_groups, levels, strict=True):
+            first = next(depth for depth in range(len(level) + 1) if level[:depth] in levels)
+            self._rulers.append((group.reset, plan.reset_keys[levels.index(level[:first])], group.shape))
+        # No flag of a row to step from is up, and a reset puts none up.
+        flags = [] if plan.groups_apart and not may_start_done else plan.done_keys
+        # Entries of one level and shape, of which there are several, have one mask.
+        kinds: dict[tuple, list[tuple[NestedKey, Any]]] = {}
+        for key in (*plan.observation_keys, *flags, *plan.kept):
+            kind = (path_of(key)[:-1], root.columns[key].shape[1:])  # type: ignore[union-attr]
+            kinds.setdefault(kind, []).append((key, root.arrays[key]))
+        self._kinds = [(self._mask_for(*kind), entries) for kind, entries in kinds.items()]
+
+    def _mask_for(self, prefix: tuple[str, ...], shape: torch.Size) -> Callable[[Masks], torch.Tensor]:
+        """A function from the masks to that of the entries of a level that have a shape."""
+        plan, key = self._plan, (*prefix, "")
+        example: Masks = {group.reset: torch.zeros(group.shape, dtype=torch.bool) for group in plan.done_groups}
+        mask = mask_of(key, plan, example)
+        like = aligned(mask, shape).shape
+        ruler = next((name for name, other in example.items() if other is mask), None)
+        if ruler is None or like.numel() != mask.numel():
+            return lambda masks: aligned(mask_of(key, plan, masks), shape)
+        if like == mask.shape:
+            return lambda masks: masks[ruler]
+        return lambda masks: masks[ruler].reshape(like)
+
+    def spread(self, masks: Masks) -> Masks:
+        """The masks of all levels, where one above others replaces them."""
+        return {
+            key: masks[key] if key == ruler else aligned(masks[ruler], shape).expand(shape)
+            for key, ruler, shape in self._rulers
+        }
+
+    def write(self, row: int, out: TensorDictBase, masks: Masks) -> None:
+        """Writes a reset's output into a root row, inside the masks only."""
+        for mask_for, entries in self._kinds:
+            mask: Any = mask_for(masks)
+            for key, array in entries:
+                new = peek(out, key)
+                if new is None:
+                    continue
+                if array.__class__ is not np.ndarray:
+                    old = array[row]
+                    torch.where(mask, new.detach().to(old), old, out=old)
+                    continue
+                if mask.__class__ is not np.ndarray:
+                    mask = mask.cpu().numpy()
+                _copy_some(array[row, ...], new.detach().cpu().numpy(), mask)
+
+
+def _copy_some(old: np.ndarray, new: np.ndarray, mask: np.ndarray) -> None:
+    """Copies ``new`` to ``old`` where ``mask``, which broadcasts to them, is True."""
+    if mask.size > MANY and len(mask) == mask.size and np.count_nonzero(mask) < mask.size // FEW:
+        rows = np.flatnonzero(mask)
+        old[rows] = new[rows]
+    else:
+        np.copyto(old, new, where=mask)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Runner"]
 
-RANDOM_BLOCK = 256
+# Random actions are drawn for so many rows at once, or fewer where they would not stay in the processor's cache.
+RANDOM_BLOCK, RANDOM_NUMBERS = 256, 1 << 16
 
 
 class Runner:
@@ -63,6 +64,7 @@ class Runner:
 
     def open(self, rows: int) -> None:
         """Takes fresh slabs of ``rows`` rows, of which the first starts where the last run ended."""
+        self.env.assert_open()
         last = (self.root, self.rows) if self.rows else None
         self._allocate(rows)
         if last is not None:
@@ -95,7 +97,7 @@ class Runner:
         # Destination and source of what a step hands on. Done flags are not among it: rows start out as zeros, and a
         # row from which a step is taken is not done - unless a group above, still going on, keeps a done one from its
         # reset.
-        carried = plan.carried if len(plan.done_groups) == 1 else [*plan.carried, *plan.done_keys]
+        carried = plan.carried if plan.groups_apart else [*plan.carried, *plan.done_keys]
         self._carry = [(root.arrays[key], following.arrays[key]) for key in carried]
         self._carry_done = [(root.arrays[key], following.arrays[key]) for key in plan.done_keys]
         self._carry += [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
@@ -261,9 +263,10 @@ class Runner:
 
     def _draw(self, row: int, stop: int) -> None:
         """Random actions for many rows at once."""
-        count = min(RANDOM_BLOCK, stop - row)
-        for key in self.plan.action_keys:
-            leaf = self.plan.root_spec[key]
+        leaves = {key: self.plan.root_spec[key] for key in self.plan.action_keys}
+        largest = max((leaf.shape.numel() for leaf in leaves.values()), default=1)
+        count = max(1, min(RANDOM_BLOCK, stop - row, RANDOM_NUMBERS // max(1, largest)))
+        for key, leaf in leaves.items():
             drawn = leaf.rand((count,), generator=self.env._runtime.generator)
             column: Any = self.root.columns[key]
             column[row : row + count] = drawn.unbind(0) if isinstance(column, list) else drawn

@@ -42,6 +42,15 @@ class Runtime:
         self.quick: Any = None
         self.started = self.checked_reset = self.checked_step = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of an env binds rows of its own: those here are bound to this one's simulator.
+        return {name: getattr(self, name) for name in self.__slots__ if name not in ("ring", "quick")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.ring = self.quick = None
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def forget(self) -> None:
         """Drops whatever was derived from specs that have changed."""
         self.plan = self.advance = self.ring = self.quick = None

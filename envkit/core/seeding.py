@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 
 import numpy as np
 
@@ -32,6 +32,7 @@ def spawn_seed(seed: int, *key: int | str) -> int:
         >>> spawn_seed(0, "actions") == spawn_seed(0, "worker", 1)
         False
     """
-    parts = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in key]
-    state = np.random.SeedSequence(seed, spawn_key=parts).generate_state(1, np.uint64)
+    # Of one length whatever the key: numpy strings the words of long numbers together, and takes 2**32 for (0, 1).
+    words = np.frombuffer(hashlib.sha256(repr(key).encode()).digest(), "<u4")
+    state = np.random.SeedSequence(seed, spawn_key=words.tolist()).generate_state(1, np.uint64)
     return int(state[0]) >> 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase, is_non_tensor
 from torch import Tensor
 
 from envkit.core.plan import DONE_NAMES, path_of
@@ -137,15 +137,23 @@ class _Level:
     def _descend(self, keep: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
         """Merges the nested TensorDicts in ``keep`` as well."""
         for name, value in list(keep.items()):
-            if isinstance(value, TensorDictBase):
-                sides = (
-                    side.get(name) if isinstance(side.get(name), TensorDictBase) else None for side in (before, after)
-                )
-                first, second = ({} if side is None else entries(side) for side in sides)
+            if isinstance(value, TensorDictBase) and not is_non_tensor(value):
                 level = self.below.get(name) or _Level([], *self.elsewhere)
-                keep[name] = level.merge(value, first, second)
+                keep[name] = level.nested(value, before.get(name), after.get(name))
                 if name not in after and keep[name].is_empty():
                     del keep[name]
+
+    def nested(self, like: TensorDictBase, before: Any, after: Any) -> TensorDictBase:
+        """The same for nested TensorDicts, either of which may be missing."""
+        sides = [side if isinstance(side, TensorDictBase) else None for side in (before, after)]
+        if isinstance(like, LazyStackedTensorDict):
+            dim = like.stack_dim
+            parts = like.unbind(dim)
+            pairs = ([None] * len(parts) if side is None else side.unbind(dim) for side in sides)
+            return LazyStackedTensorDict.lazy_stack(
+                [self.nested(*part) for part in zip(parts, *pairs, strict=True)], dim
+            )
+        return self.merge(like, *({} if side is None else entries(side) for side in sides))
 
 
 class _Keys(tuple):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tensordict import NestedKey, TensorDictBase
 
+from envkit.core.masks import aligned, mask_of
+from envkit.core.plan import Plan
 from envkit.errors import EnvDataError, NonFiniteError
 from envkit.specs import Bounded, NonTensor, TensorSpec
 from envkit.storage import Slab
@@ -58,7 +60,22 @@ def check_finite(env: EnvBase, root: Slab, following: Slab, rows: int) -> None:
             parts = column[:rows] if isinstance(column, list) else [column[:rows]]
             for index, values in enumerate(parts):
                 if isinstance(values, torch.Tensor) and _non_finite(leaf, values):
-                    raise _error(env, key, leaf, values, "_step", index if isinstance(column, list) else None)
+                    row = index if isinstance(column, list) else None
+                    if slab is root and env.hides_last_observations:
+                        values = _without_fillers(plan, root, key, values, row)
+                        if not _non_finite(leaf, values):
+                            continue
+                    raise _error(env, key, leaf, values, "_step", row)
+
+
+def _without_fillers(plan: Plan, root: Slab, key: NestedKey, values: torch.Tensor, row: int | None) -> torch.Tensor:
+    """``values``, with zeros where an episode is over: what is not stepped any more repeats its last observation."""
+    cleared = []
+    for index, value in enumerate(values) if row is None else [(row, values)]:
+        over = {group.reset: root.columns[group.done][index] for group in plan.done_groups}
+        mask = aligned(mask_of(key, plan, over), value.shape)
+        cleared.append(torch.where(mask, torch.zeros_like(value), value))
+    return torch.stack(cleared) if row is None else cleared[0]
 
 
 def _non_finite(leaf: TensorSpec, values: torch.Tensor) -> bool:

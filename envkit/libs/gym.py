@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from tensordict import TensorDict, TensorDictBase
 from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
 from envkit.errors import EnvDataError, UnknownEnvError
+from envkit.libs.backend import make_gymnasium
 from envkit.libs.info import default_info_dict_reader, infer_info_spec
 from envkit.libs.numpy_rows import row_reader, row_writer
 from envkit.specs import Bounded, Categorical, Composite, Unbounded, spec_from_space
@@ -142,6 +144,14 @@ class GymWrapper(RowEnv):
         """What the wrapped env renders."""
         return self._env.render()
 
+    def _copied(self, kept: tuple) -> tuple:
+        # Many simulators copy themselves as a new one made with the same arguments (EzPickle), which loses their state.
+        bare = kept[0]["_env"].unwrapped
+        twin = object.__new__(type(bare))
+        memo: dict[int, Any] = {id(bare): twin}
+        twin.__dict__.update(copy.deepcopy(vars(bare), memo))
+        return copy.deepcopy(kept, memo)
+
     def close(self) -> None:
         """Closes the wrapped env, once."""
         if not self.is_closed:
@@ -214,7 +224,7 @@ class GymEnv(GymWrapper):
 
 def _make(env_name: str, kwargs: dict[str, Any]) -> gymnasium.Env:
     try:
-        return gymnasium.make(env_name, **kwargs)
+        return make_gymnasium(env_name, **kwargs)
     except gymnasium.error.UnregisteredEnv as error:
         near = difflib.get_close_matches(env_name, gymnasium.registry, n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -26,12 +26,14 @@ class GymVectorWrapper(EnvBase):
     after it the first of the next one, and no step is wasted.
 
     - ``DISABLED``: a reset of some envs is the vector env's own, by ``options={"reset_mask": ...}``.
-    - ``SAME_STEP``: the last observation is taken from the info, and the first one kept until the reset.
+    - ``SAME_STEP``: the last observation is taken from the info, and the first one kept until the reset. In
+      mid-episode, only a ``SyncVectorEnv`` or ``AsyncVectorEnv`` can be reset in part.
     - ``NEXT_STEP``: a ``SyncVectorEnv`` or ``AsyncVectorEnv`` is reset as if it were ``DISABLED``. Others cannot start
       an episode without stepping all envs, and are refused.
 
-    :meth:`set_seed` seeds env ``i`` with ``seed + i``, as Gymnasium does. Info other than last observations is not
-    read.
+    Some envs of a ``SyncVectorEnv`` can be stepped while others rest. Other vector envs step all of theirs, and a
+    ``"_step"`` mask may leave out no env but those whose episode is over. :meth:`set_seed` seeds env ``i`` with
+    ``seed + i``, as Gymnasium does. Info other than last observations is not read.
 
     Args:
         env: a Gymnasium vector env.
@@ -40,7 +42,7 @@ class GymVectorWrapper(EnvBase):
         device: device of inputs and outputs.
 
     Raises:
-        ValueError: the mode is unknown, or cannot be served.
+        ValueError: the mode is unknown, or cannot be served; (when run) a partial reset cannot.
         UnsupportedSpaceError: a space without a tensor form.
         ResetNeededError: (when run) a step of an env whose episode is over.
         EnvDataError: (when run) a last observation is missing, or a ``"_step"`` mask leaves out an env whose episode
@@ -96,11 +98,22 @@ class GymVectorWrapper(EnvBase):
             out = self._first
         else:
             if not some.all():
+                self._check_partial_reset(some)
                 kwargs["options"] = {**(kwargs.get("options") or {}), "reset_mask": some.copy()}
             out = self._encode(self._env.reset(seed=self._take_seeds(some), **kwargs)[0])
         self._over &= ~some
         self._begun &= ~some
         return out  # type: ignore[return-value]
+
+    def _check_partial_reset(self, some: np.ndarray) -> None:
+        """A vector env that starts episodes by itself need not know masks, and would reset all envs without a word."""
+        known = isinstance(self._env.unwrapped, SyncVectorEnv | AsyncVectorEnv)
+        if not known and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"{self}: expected a reset of all envs, or of those that have just ended, from a vector env of class "
+                f"{type(self._env.unwrapped).__name__} with autoreset_mode SAME_STEP; found one of "
+                f"{np.flatnonzero(some).tolist()}"
+            )
 
     def _take_seeds(self, some: np.ndarray) -> Any:
         seeds, self._seeds = self._seeds, None
@@ -113,46 +126,73 @@ class GymVectorWrapper(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         mask = tensordict.get("_step", None)
         idle = np.zeros_like(self._over) if mask is None else ~mask.reshape(-1).cpu().numpy()
-        self._check_over(idle)
-        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        late = self._over & ~idle
+        if late.any() and self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise ResetNeededError(
+                f"{self}: expected a reset of the envs {np.flatnonzero(late).tolist()}, whose episodes are over, "
+                f"before the next step()"
+            )
         action = self._single_action.to_numpy(tensordict.get("action"))
-        observation, reward, terminated, truncated, info = self._env.step(action)
+        waiting = self._begun & idle
+        if not idle.any():
+            observation, reward, terminated, truncated, info = self._env.step(action)
+        elif isinstance(self._env.unwrapped, SyncVectorEnv):
+            observation, reward, terminated, truncated, info = self._step_some(action, tensordict, idle)
+        else:
+            self._prepare_idle(idle)
+            observation, reward, terminated, truncated, info = self._env.step(action)
+            waiting[:] = False  # they have not stood still, and have to be reset in earnest
         out = self._encode(observation)
         over = np.logical_or(terminated, truncated)
-        # Envs that were to stand still have not, and have to be reset in earnest.
-        self._over = np.array(over, dtype=bool) | idle
-        self._begun = np.array(over, dtype=bool) & ~idle & same_step
+        ended = np.array(over, dtype=bool) & ~idle & (self.autoreset_mode is AutoresetMode.SAME_STEP)
+        self._over = np.where(idle, self._over, over)
+        self._begun = ended | waiting
         if self._begun.any():
             self._first = out.clone()
-            self._restore_last(out, info)
+            self._restore_last(out, info, ended)
         flags = {"terminated": terminated, "truncated": truncated, "done": over}
         for name, value in flags.items():
             out.set(name, torch.from_numpy(np.array(value, dtype=bool)).reshape(-1, 1))
         out.set("reward", torch.from_numpy(np.array(reward, dtype=np.float32)).reshape(-1, 1))
         return out if self.device is None else out.to(self.device)
 
-    def _check_over(self, idle: np.ndarray) -> None:
-        """Refuses steps after the end, and steps of some envs only unless the episodes of the others are over."""
-        late, alive = self._over & ~idle, idle & ~self._over
-        if late.any() and self.autoreset_mode is not AutoresetMode.SAME_STEP:
-            raise ResetNeededError(
-                f"{self}: expected a reset of the envs {np.flatnonzero(late).tolist()}, whose episodes are over, "
-                f"before the next step()"
-            )
+    def _step_some(self, action: Any, tensordict: TensorDictBase, idle: np.ndarray) -> tuple:
+        """A step in which stand-ins rest for the envs that do; a SyncVectorEnv keeps its envs in a list."""
+        inner: SyncVectorEnv = self._env.unwrapped  # type: ignore[assignment]
+        envs, mode = inner.envs, inner.autoreset_mode
+        try:
+            present: list[Any] = list(envs)
+            for i in np.flatnonzero(idle).tolist():
+                present[i] = _Resting(self._seen(tensordict, i))
+            inner.envs = present
+            if mode is AutoresetMode.DISABLED:
+                # In which it refuses to step an env, or its stand-in, whose episode is over.
+                inner.autoreset_mode = AutoresetMode.NEXT_STEP
+            return self._env.step(action)
+        finally:
+            inner.envs, inner.autoreset_mode = envs, mode
+
+    def _seen(self, tensordict: TensorDictBase, i: int) -> Any:
+        data = self._first if self._begun[i] else tensordict
+        value = self._single.to_numpy(data[i])  # type: ignore[index]
+        return value if self._wraps_dict else value["observation"]
+
+    def _prepare_idle(self, idle: np.ndarray) -> None:
+        alive = idle & ~self._over
         if alive.any():
             raise EnvDataError(
-                f'{self}: a vector env steps all its envs; expected a "_step" mask that leaves out none but those '
-                f"whose episode is over, found {np.flatnonzero(alive).tolist()} left out as well"
+                f'{self}: only a SyncVectorEnv steps some of its envs; expected a "_step" mask that leaves out none '
+                f"but those whose episode is over, found {np.flatnonzero(alive).tolist()} left out as well"
             )
-        if idle.any() and self.autoreset_mode is AutoresetMode.DISABLED:
+        if self.autoreset_mode is AutoresetMode.DISABLED:
             # Such a vector env steps no env whose episode is over.
             self._env.reset(options={"reset_mask": idle.copy()})
 
-    def _restore_last(self, out: TensorDictBase, info: Mapping[str, Any]) -> None:
+    def _restore_last(self, out: TensorDictBase, info: Mapping[str, Any], ended: np.ndarray) -> None:
         """Puts the last observations of episodes where SAME_STEP has put the first of the next ones."""
         # The second name is that of Gymnasium before 1.0, which third parties still write.
         last = next((info[name] for name in ("final_obs", "final_observation") if name in info), None)
-        for i in np.flatnonzero(self._begun).tolist():
+        for i in np.flatnonzero(ended).tolist():
             value = None if last is None else _element(last, i)
             if value is None:
                 raise EnvDataError(
@@ -185,6 +225,21 @@ class GymVectorWrapper(EnvBase):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(env={self._env}, batch_size={list(self.batch_size)}, device={self.device})"
+
+
+class _Resting:
+    """Stands in a vector env for an env that rests."""
+
+    def __init__(self, observation: Any) -> None:
+        self._observation = observation
+
+    def step(self, action: Any) -> tuple:
+        """What was seen last, again."""
+        return self._observation, 0.0, False, False, {}
+
+    def reset(self, **kwargs: Any) -> tuple:
+        """What was seen last, again."""
+        return self._observation, {}
 
 
 def _mode(env: gymnasium.vector.VectorEnv, told: AutoresetMode | str | None) -> AutoresetMode:

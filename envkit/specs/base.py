@@ -78,6 +78,11 @@ class TensorSpec(Lockable):
         """Whether a size of the shape, or of a leaf's shape, is unknown."""
 
     @property
+    def _ragged(self) -> bool:
+        """Whether a value is a list of tensors of unequal shapes, which no single tensor can hold."""
+        return False
+
+    @property
     def ndim(self) -> int:
         """Number of dimensions of :attr:`shape`."""
         return len(self.shape)
@@ -192,8 +197,11 @@ class TensorSpec(Lockable):
         """Return a copy whose leading dimensions went through ``op``; ``what`` names it in errors."""
 
     @abc.abstractmethod
-    def _merged(self, specs: Sequence[Self], dim: int) -> Self:
-        """Stack ``specs``, of which ``self`` is the first and which are not all equal, along ``dim``."""
+    def _merged(self, specs: Sequence[Any], dim: int) -> Self | None:
+        """Stack ``specs``, of which ``self`` is the first and which are not all equal, along ``dim``.
+
+        None if a spec of this class cannot tell them apart afterwards.
+        """
 
     def cpu(self) -> Self:
         """Return the spec on the CPU."""
@@ -217,7 +225,7 @@ class TensorSpec(Lockable):
 
     def _without_event(self, sizes: torch.Size, what: str) -> torch.Size:
         """Strip the event dimensions from a full shape, which must agree with them."""
-        k = self._event_dims
+        k = len(self.shape) - self._leading()
         if k and (len(sizes) < k or any(s not in (-1, e) for s, e in zip(sizes[-k:], self.shape[-k:], strict=True))):
             raise SpecError(
                 f"cannot {what} to {describe_shape(sizes)}: expected it to end with "
@@ -290,20 +298,10 @@ class TensorSpec(Lockable):
         args: tuple = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        handler = _TORCH_FUNCTIONS.get(func)
+        handler = TORCH_FUNCTIONS.get(func)
         if handler is None or not all(issubclass(t, TensorSpec) for t in types):
             return NotImplemented
         return handler(*args, **(kwargs or {}))
-
-
-def _stack(specs: Sequence[TensorSpec], dim: int = 0) -> TensorSpec:
-    specs = list(specs)
-    first = specs[0]
-    position = first._dim(dim, extra=1)
-    if all(spec == first for spec in specs):
-        wide = first.unsqueeze(position)
-        return wide.expand(*wide.shape[:position], len(specs), *wide.shape[position + 1 :])
-    return first._merged(specs, position)
 
 
 def _squeeze(spec: TensorSpec, dim: int | None = None) -> TensorSpec:
@@ -314,9 +312,10 @@ def _unsqueeze(spec: TensorSpec, dim: int) -> TensorSpec:
     return spec.unsqueeze(dim)
 
 
-_TORCH_FUNCTIONS: dict[Callable[..., Any], Callable[..., TensorSpec]] = {
+# Functions of torch that accept specs. torch.stack makes specs of classes that are not known here: it is added
+# by envkit.specs.stacking.
+TORCH_FUNCTIONS: dict[Callable[..., Any], Callable[..., TensorSpec]] = {
     torch.squeeze: _squeeze,
-    torch.stack: _stack,
     torch.unsqueeze: _unsqueeze,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase, is_tensor_collection, unravel_key
@@ -14,6 +14,7 @@ from envkit.errors import LockedSpecError, SpecError
 from envkit.specs.base import TensorSpec, Violation, as_device
 from envkit.specs.keys import EntryError, Key, below, is_key, named_call, split_key
 from envkit.specs.nontensor import NonTensor
+from envkit.specs.product import product_rows
 from envkit.specs.shapes import ShapeOp, as_size, describe_shape, full_size, probe, settle
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Composite"]
 
 _MISSING = object()
-_MAX_ENUMERATION = 10_000_000
 
 
 class Composite(TensorSpec):
@@ -53,6 +53,9 @@ class Composite(TensorSpec):
     Violation(key=('agent', 'x'), expected='a category in [0, 2]', found='7')
     """
 
+    # Whether the elements along one dimension have specs of their own.
+    _unequal: ClassVar[bool] = False
+
     def __init__(
         self,
         specs: Mapping[Any, Any] | Composite | None = None,
@@ -75,20 +78,19 @@ class Composite(TensorSpec):
         for key, value in [*(specs or {}).items(), *leaves.items()]:
             self.set(key, value)
 
-    @classmethod
+    @staticmethod
     def from_sequence(
-        cls,
         specs: Sequence[Any],
         *,
         shape: int | Iterable[int] = (),
         device: torch.device | str | None = None,
-    ) -> Self:
+    ) -> Composite:
         """Build a Composite with the keys "0", "1", ... whose numpy values are tuples.
 
         >>> Composite.from_sequence([NonTensor(shape=())]).to_numpy({"0": "hello"})
         ('hello',)
         """
-        composite = cls({str(i): spec for i, spec in enumerate(specs)}, shape=shape, device=device)
+        composite = Composite({str(i): spec for i, spec in enumerate(specs)}, shape=shape, device=device)
         composite._is_tuple = True
         return composite
 
@@ -127,8 +129,10 @@ class Composite(TensorSpec):
     @shape.setter
     def shape(self, shape: int | Iterable[int]) -> None:
         self._refuse_if_locked("shape")
-        size = as_size(shape)
-        specs = {key: _fitted(spec, key, size) for key, spec in self._specs.items()}
+        self._set_shape(as_size(shape))
+
+    def _set_shape(self, size: torch.Size) -> None:
+        specs = {key: fitted(spec, key, size) for key, spec in self._specs.items()}
         self._shape, self._specs = size, specs
 
     @property
@@ -148,9 +152,12 @@ class Composite(TensorSpec):
     @device.setter
     def device(self, device: torch.device | str | int | None) -> None:
         self._refuse_if_locked("device")
+        self._set_device(None if device is None else as_device(device))
+
+    def _set_device(self, device: torch.device | None) -> None:
         if device is not None:
             self._specs = {k: None if s is None else s.to(device) for k, s in self._specs.items()}
-        self._device = None if device is None else as_device(device)
+        self._device = device
 
     # ------------------------------------------------------------------ dictionary
 
@@ -197,11 +204,17 @@ class Composite(TensorSpec):
             value = named_call(name, Composite, value, shape=self._shape, device=self._device)
         if value is not None and not isinstance(value, TensorSpec):
             raise EntryError(key, f"expected a spec, a mapping or None, found {type(value).__name__}")
+        if value is not None and value._ragged:
+            raise EntryError(
+                key,
+                f"expected a spec of tensors, found a stack of unequal shapes, {describe_shape(value.shape)}, "
+                "whose values only a lazy stack can hold: make a Composite for each element and torch.stack those",
+            )
         if value is not None and self._device is not None and value.device != self._device:
             if not (isinstance(value, Composite) and value.device is None):
                 raise EntryError(key, f"expected device {self._device}, found {value.device}")
             value = value.to(self._device)
-        self._specs[name] = _fitted(value, key, self._shape)
+        self._specs[name] = fitted(value, key, self._shape)
         return None
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
@@ -218,10 +231,16 @@ class Composite(TensorSpec):
 
     def __delitem__(self, key: Any) -> None:
         self.get(key)
-        *parents, name = split_key(key)
-        owner = self.get(tuple(parents)) if parents else self
-        owner._refuse_if_locked(f"key {key!r}")
-        del owner._specs[name]
+        self._delete(split_key(key), key)
+
+    def _delete(self, names: tuple[str, ...], key: Any) -> None:
+        """Remove an entry that exists; ``key`` is its full name, for error messages."""
+        name, *rest = names
+        if rest:
+            self._specs[name]._delete(tuple(rest), key)
+        else:
+            self._refuse_if_locked(f"key {key!r}")
+            del self._specs[name]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.set(key, value)
@@ -274,14 +293,18 @@ class Composite(TensorSpec):
         return sorted(flat.items(), key=lambda item: (len(split_key(item[0])), split_key(item[0])))
 
     def update(self, other: Mapping[Any, Any] | Composite) -> Self:
-        """Set all entries of ``other``, merging nested Composites.
+        """Set all entries of ``other``, merging nested Composites; a nested :class:`StackedComposite` replaces.
 
         Raises:
             LockedSpecError: if the spec is locked.
+            SpecError: if ``other`` is a :class:`StackedComposite`, and the spec is none.
         """
+        if isinstance(other, Composite) and other._unequal:
+            raise SpecError(f"cannot update a Composite: expected one set of entries, found {other}")
         for key, value in other.items():
             mine = self.get(key, None)
-            if isinstance(mine, Composite) and isinstance(value, (Mapping, Composite)):
+            merges = isinstance(value, Mapping) or (isinstance(value, Composite) and not value._unequal)
+            if isinstance(mine, Composite) and merges:
                 mine.update(value)
             else:
                 self.set(key, value)
@@ -320,7 +343,10 @@ class Composite(TensorSpec):
 
     def _refuse_if_locked(self, what: str) -> None:
         if self.is_locked:
-            raise LockedSpecError(f"cannot modify a locked Composite: {what}; unlock the root, or change a clone()")
+            raise LockedSpecError(
+                f"cannot modify a locked Composite: {what}; unlock the root, or change a clone(); if it was read "
+                "from a StackedComposite, set it through the stack"
+            )
 
     def _children(self) -> Iterable[TensorSpec]:
         return [spec for spec in self._specs.values() if spec is not None]
@@ -363,7 +389,7 @@ class Composite(TensorSpec):
             return False
         for name, spec in self._specs.items():
             if spec is not None:
-                entry = value.get(name, None)
+                entry = _read(value, name)
                 if entry is None or not spec.is_in(entry):
                     return False
         return True
@@ -379,7 +405,7 @@ class Composite(TensorSpec):
         for name, spec in self._specs.items():
             if spec is None:
                 continue
-            entry = value.get(name, None)
+            entry = _read(value, name)
             if entry is None:
                 found.append(Violation(name, self._describe_entry(name), "a missing key"))
             else:
@@ -397,10 +423,13 @@ class Composite(TensorSpec):
         """Check the dtypes of the entries that are there.
 
         Raises:
-            SpecError: if one differs; the message names it.
+            SpecError: if one differs, or ``value`` has no entries; the message names it.
         """
+        if not _is_mapping(value):
+            where = "value" if key is None else repr(key)
+            raise SpecError(f"{where}: expected a TensorDict or mapping, found {type(value).__name__}")
         for name, spec in self._specs.items():
-            entry = None if spec is None else value.get(name, None)
+            entry = None if spec is None else _read(value, name)
             if entry is not None:
                 spec.type_check(entry, name if key is None else unravel_key((key, name)))
 
@@ -454,7 +483,7 @@ class Composite(TensorSpec):
         return f"an entry with the keys {list(spec)}" if isinstance(spec, Composite) else str(spec)
 
     def _entry(self, value: Any, name: str) -> Any:
-        entry = value.get(name, None)
+        entry = _read(value, name)
         if entry is None:
             raise EntryError(name, f"expected {self._describe_entry(name)}, found a missing key")
         return entry
@@ -474,18 +503,11 @@ class Composite(TensorSpec):
         Raises:
             SpecError: if there are more than ten million, or an entry cannot be enumerated.
         """
-        count = self.cardinality()
-        if count > _MAX_ENUMERATION:
-            raise SpecError(f"expected at most {_MAX_ENUMERATION} members, found {count}")
-        values = {}
-        period = count
-        for name, spec in self._specs.items():
-            if spec is not None:
-                members = spec.enumerate()
-                n = members.shape[0]
-                period //= n
-                values[name] = members[torch.arange(count, device=spec.device) // period % n]
-        return self._tensordict((count,), values)
+        specs = {name: spec for name, spec in self._specs.items() if spec is not None}
+        counts = [named_call(name, spec.cardinality) for name, spec in specs.items()]
+        rows = product_rows(counts, self._device)
+        values = {name: spec.enumerate()[row] for (name, spec), row in zip(specs.items(), rows, strict=True)}
+        return self._tensordict((math.prod(counts),), values)
 
     # ------------------------------------------------------------------ copies
 
@@ -526,24 +548,20 @@ class Composite(TensorSpec):
         specs = {k: None if s is None else s._reshaped(op, what) for k, s in self._specs.items()}
         return self._with(specs, _shape=shape)
 
-    def _merged(self, specs: Sequence[Any], dim: int) -> Self:
-        for spec in specs:
-            if not isinstance(spec, Composite) or spec.shape != self._shape or spec.device != self._device:
-                raise SpecError(
-                    f"cannot stack: expected a Composite of shape {describe_shape(self._shape)}, found {spec}"
-                )
-            exclusive = sorted(set(spec) ^ set(self))
-            if exclusive:
-                raise SpecError(f"cannot stack Composites: expected the same keys, found {exclusive} in one of two")
+    def _merged(self, specs: Sequence[Any], dim: int) -> Self | None:
+        if any(spec._unequal or set(spec) != set(self) or spec.is_tuple != self._is_tuple for spec in specs):
+            return None
         stacked: dict[str, Any] = {}
-        for name, first in self._specs.items():
+        for name in self._specs:
             entries = [spec[name] for spec in specs]
-            if first is None or any(entry is None for entry in entries):
-                if any(entry is not None for entry in entries):
-                    raise EntryError(name, "expected specs in all Composites, found None in some")
+            if all(entry is None for entry in entries):
                 stacked[name] = None
-            else:
-                stacked[name] = named_call(name, torch.stack, entries, dim)
+                continue
+            if any(entry is None for entry in entries):
+                return None
+            stacked[name] = named_call(name, torch.stack, entries, dim)
+            if stacked[name]._ragged:
+                return None
         return self._with(stacked, _shape=torch.Size((*self._shape[:dim], len(specs), *self._shape[dim:])))
 
     def __eq__(self, other: object) -> bool:
@@ -575,13 +593,24 @@ def _is_mapping(value: Any) -> bool:
     return isinstance(value, (TensorDictBase, Mapping))
 
 
-def _fitted(spec: Any, key: Key, shape: torch.Size) -> Any:
+def _read(value: Any, name: str) -> Any:
+    """Return an entry or None; a list of tensors where a lazy stack holds tensors of unequal shapes."""
+    if not isinstance(value, LazyStackedTensorDict):
+        return value.get(name, None)
+    try:
+        return value.get(name, None)
+    except RuntimeError:
+        lazy: Any = value  # whose get takes more than its declaration says
+        return lazy.get(name, as_list=True)
+
+
+def fitted(spec: Any, key: Key, shape: torch.Size) -> Any:
     """Return ``spec`` if it starts with ``shape``, else a copy that does (Composite and NonTensor only)."""
     if spec is None or spec.shape[: len(shape)] == shape:
         return spec
-    if isinstance(spec, Composite):
+    if isinstance(spec, Composite) and not spec._unequal:
         names = split_key(key)
-        specs = {name: _fitted(inner, (*names, name), shape) for name, inner in spec._specs.items()}
+        specs = {name: fitted(inner, (*names, name), shape) for name, inner in spec._specs.items()}
         return spec._with(specs, _shape=shape)
     if isinstance(spec, NonTensor):
         try:

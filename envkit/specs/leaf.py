@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Leaf"]
 
+# torch writes tensors of these dtypes, but cannot read them again.
+_NOT_PICKLED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 class Leaf(TensorSpec):
     """A spec without children: a value, immutable but for the mask of some classes.
@@ -122,17 +125,20 @@ class Leaf(TensorSpec):
                 moved = moved.narrow(dim, 0, 1)
         return moved
 
-    def _merged(self, specs: Sequence[Self], dim: int) -> Self:
+    def _merged(self, specs: Sequence[Any], dim: int) -> Self | None:
         aligned = self._aligned(specs)
         first = aligned[0]
-        for spec in aligned:
-            if not first._resembles(spec):
-                raise SpecError(f"cannot stack specs of different kinds: expected one like {first}, found {spec}")
-        params = {}
+        if not all(first._resembles(spec) for spec in aligned):
+            return None
+        params: dict[str, Any] = {}
         for name in first._params:
-            values = [spec._filled(name) for spec in aligned]
-            absent = all(getattr(spec, name) is None for spec in aligned)
-            params[name] = None if absent else torch.stack(values, dim)
+            if all(getattr(spec, name) is None for spec in aligned):
+                params[name] = None
+                continue
+            values: list[Any] = [spec._filled(name) for spec in aligned]
+            params[name] = torch.stack(values, dim)
+            if type(params[name]) is not type(values[0]):
+                return None
         shape = torch.Size((*first._shape[:dim], len(specs), *first._shape[dim:]))
         return first._replace(_shape=shape, **params)
 
@@ -152,7 +158,7 @@ class Leaf(TensorSpec):
             and self._shape == other._shape
             and self._dtype == other._dtype
             and self._device == other._device
-            and all(_same(getattr(self, name), getattr(other, name)) for name in self._fields)
+            and all(same(getattr(self, name), getattr(other, name)) for name in self._fields)
         )
 
     def __eq__(self, other: object) -> bool:
@@ -160,14 +166,26 @@ class Leaf(TensorSpec):
             return True
         if not isinstance(other, TensorSpec):
             return NotImplemented
-        return self._resembles(other) and all(_same(getattr(self, name), getattr(other, name)) for name in self._params)
+        return self._resembles(other) and all(same(getattr(self, name), getattr(other, name)) for name in self._params)
 
     # A mask may change, so a leaf is not a dictionary key.
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
         # Parents are not part of the copy, and so do not hold it.
-        return {**self.__dict__, "_holders": 0}
+        state = {**self.__dict__, "_holders": 0}
+        for name in self._params:
+            param = state[name]
+            if isinstance(param, Tensor) and param.dtype in _NOT_PICKLED:
+                state[name] = (compact(param).cpu().numpy(), param.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name in self._params:
+            if isinstance(state[name], tuple):
+                array, shape = state[name]
+                self.__dict__[name] = torch.from_numpy(array).to(self._device).expand(shape)
 
     def _details(self) -> dict[str, Any]:
         """Return what the repr shows between the shape and the dtype."""
@@ -184,11 +202,16 @@ class Leaf(TensorSpec):
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in details.items() if v is not None)})"
 
 
-def _same(first: Any, second: Any) -> bool:
+def same(first: Any, second: Any) -> bool:
+    """Whether two parameters, or objects that may contain arrays, are of one type and equal."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.equal(first, second)
     if isinstance(first, np.ndarray):
         return np.array_equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
+    if isinstance(first, (list, tuple)) and type(first) is type(second):
+        return len(first) == len(second) and all(map(same, first, second))
     return type(first) is type(second) and bool(first == second)
 
 

@@ -38,6 +38,11 @@ class MaskedLeaf(TensorLeaf):
             SpecError: if it differs between rows, so that no mask is possible.
         """
 
+    @property
+    def _has_blocks(self) -> bool:
+        """Whether the number of categories is the same in all rows, as :meth:`_blocks` and a mask need it."""
+        return True
+
     @abc.abstractmethod
     def _one_hot(self, index: Tensor) -> Tensor:
         """Return bool vectors for category numbers that are in range, those of a row one after the other."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from envkit.specs.numeric import to_integers
 from envkit.specs.onehot import OneHotLeaf
 from envkit.specs.shapes import as_size, describe_shape, known_index
 from envkit.specs.tensor_leaf import TensorLeaf
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["Binary", "MultiCategorical", "MultiOneHot"]
 
@@ -85,6 +88,17 @@ class MultiCategorical(MaskedLeaf):
         if self._row is not None:
             # Where each variable starts in a one-hot vector.
             self._offsets = rows[0].cumsum(0) - rows[0]
+
+    @property
+    def _has_blocks(self) -> bool:
+        return self._row is not None
+
+    def _merged(self, specs: Sequence[Any], dim: int) -> Self | None:
+        # A mask has one length: rows with numbers of categories of their own cannot share one.
+        masked = any(isinstance(spec, MultiCategorical) and spec._mask is not None for spec in specs)
+        if masked and not all(isinstance(spec, MultiCategorical) and spec._row == self._row for spec in specs):
+            return None
+        return super()._merged(specs, dim)
 
     def _blocks(self) -> list[int]:
         if self._row is None:

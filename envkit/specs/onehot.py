@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from envkit.specs.convert import as_tensor
 from envkit.specs.masks import MaskedLeaf
 from envkit.specs.numeric import widen
 from envkit.specs.tensor_leaf import TensorLeaf
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["OneHotLeaf"]
 
@@ -119,6 +122,11 @@ class OneHotLeaf(TensorLeaf, Generic[IndexT]):
     def to_one_hot_spec(self) -> OneHotLeaf[IndexT]:
         """Return the spec itself."""
         return self
+
+    def _merged(self, specs: Sequence[Any], dim: int) -> Self | None:
+        merged = super()._merged(specs, dim)
+        # Rows with numbers of categories of their own have no one-hot form in common.
+        return merged if merged is not None and merged._index._has_blocks else None
 
     def _details(self) -> dict[str, Any]:
         return self._index._details()

@@ -18,6 +18,7 @@ from envkit.specs.convert import numpy_dtype, torch_dtype
 from envkit.specs.discrete import Categorical, OneHot
 from envkit.specs.multi import Binary, MultiCategorical, MultiOneHot
 from envkit.specs.nontensor import NonTensor
+from envkit.specs.spec_stack import SpecStack
 
 __all__ = ["register_gym_spec_conversion", "space_from_spec", "spec_from_space"]
 
@@ -131,8 +132,8 @@ def _tuple(space: spaces.Tuple, *, one_hot: bool, device: Any) -> TensorSpec:
 def space_from_spec(spec: TensorSpec) -> spaces.Space:
     """Return the Gymnasium space of the numpy values (:meth:`TensorSpec.to_numpy`) of a spec.
 
-    A mask has no counterpart and is dropped: Gymnasium passes masks to ``sample``. Dtypes of ``Binary``
-    become int8.
+    A stack of unequal specs becomes a ``Tuple``. A mask has no counterpart and is dropped: Gymnasium passes masks to
+    ``sample``. Dtypes of ``Binary`` become int8.
 
     Raises:
         UnsupportedSpaceError: if a size is unknown, numpy lacks the dtype, or entries are arbitrary objects.
@@ -140,6 +141,8 @@ def space_from_spec(spec: TensorSpec) -> spaces.Space:
     >>> space_from_spec(Composite(a=Bounded(0, 1, shape=(2,)), b=Categorical(3, shape=(2,))))
     Dict('a': Box(0.0, 1.0, (2,), float32), 'b': MultiDiscrete([3 3]))
     """
+    if isinstance(spec, SpecStack):
+        return spaces.Tuple([space_from_spec(element) for element in spec.unbind(spec.stack_dim)])
     if isinstance(spec, Composite):
         inner = {key: space_from_spec(leaf) for key, leaf in spec.items() if leaf is not None}
         return spaces.Tuple(list(inner.values())) if spec.is_tuple else spaces.Dict(inner, sort_keys=False)

@@ -17,12 +17,10 @@ from envkit.specs.base import Violation
 from envkit.specs.convert import as_tensor, cast_exact, describe_dtype, fit_shape, to_array
 from envkit.specs.leaf import Leaf
 from envkit.specs.numeric import is_integral, widen
+from envkit.specs.product import MAX_ENUMERATION
 from envkit.specs.shapes import describe_shape, full_size, matches
 
 __all__ = ["TensorLeaf"]
-
-# Beyond this, a table of all members is a mistake rather than a plan.
-_MAX_ENUMERATION = 10_000_000
 
 
 class TensorLeaf(Leaf):
@@ -152,8 +150,8 @@ class TensorLeaf(Leaf):
             SpecError: if there are more than ten million.
         """
         count = self.cardinality()
-        if count > _MAX_ENUMERATION or self.has_dynamic_shape:
-            raise SpecError(f"{self}: expected a fixed shape and at most {_MAX_ENUMERATION} members, found {count}")
+        if count > MAX_ENUMERATION or self.has_dynamic_shape:
+            raise SpecError(f"{self}: expected a fixed shape and at most {MAX_ENUMERATION} members, found {count}")
         return self._from_options(list(itertools.product(*self._options())))
 
     def _from_options(self, members: list[tuple[int, ...]]) -> Tensor:

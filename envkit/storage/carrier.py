@@ -67,13 +67,20 @@ def peek(tensordict: TensorDictBase, key: NestedKey) -> Any:
         >>> peek(TensorDict({"a": torch.zeros(2)}, [2]), "b") is None
         True
     """
-    if _KNOWN and key.__class__ is str and tensordict.__class__ is TensorDict:
+    if not _KNOWN or tensordict.__class__ is not TensorDict:
+        return tensordict.get(key, None)
+    if key.__class__ is str:
         return tensordict._tensordict.get(key)
-    return tensordict.get(key, None)
+    value: Any = tensordict
+    for name in key:
+        if value.__class__ is not TensorDict:
+            return None if value is None else tensordict.get(key, None)
+        value = value._tensordict.get(name)
+    return value
 
 
-def put(tensordict: TensorDictBase, name: str, value: Any) -> None:
-    """Sets a first-level entry that is known to fit.
+def put(tensordict: TensorDictBase, key: NestedKey, value: Any) -> None:
+    """Sets an entry that is known to fit.
 
     Examples:
         >>> td = TensorDict({}, [2])
@@ -81,7 +88,13 @@ def put(tensordict: TensorDictBase, name: str, value: Any) -> None:
         >>> td["a"].shape
         torch.Size([2])
     """
-    if _KNOWN and tensordict.__class__ is TensorDict and not tensordict._is_locked:
-        tensordict._tensordict[name] = value
+    level: Any = tensordict
+    name: Any = key
+    if key.__class__ is not str:
+        *above, name = key
+        for part in above:
+            level = peek(level, part) if level.__class__ is TensorDict else None
+    if _KNOWN and level.__class__ is TensorDict and not level._is_locked:
+        level._tensordict[name] = value
     else:
-        tensordict.set(name, value)
+        tensordict.set(key, value)

@@ -15,7 +15,7 @@ import torch
 from tensordict import LazyStackedTensorDict, NestedKey, NonTensorData, TensorDict, TensorDictBase
 
 from envkit.specs import Composite, NonTensor, TensorSpec
-from envkit.storage.carrier import entries, unchecked
+from envkit.storage.carrier import entries, peek, unchecked
 
 __all__ = ["Column", "Slab", "put_row"]
 
@@ -85,17 +85,26 @@ class Slab:
         """
         arrays = {key: self.arrays[key] for key in keys}
         names = [(key, a) for key, a in arrays.items() if isinstance(key, str) and not isinstance(a, list)]
-        paths = [(key, a) for key, a in arrays.items() if isinstance(key, tuple) or isinstance(a, list)]
+        paths = [(key, a) for key, a in arrays.items() if isinstance(key, tuple) and not isinstance(a, list)]
+        loose = [(key, a) for key, a in arrays.items() if isinstance(a, list)]
 
-        def write(row: int, values: TensorDictBase) -> None:
-            flat = entries(values)
-            for name, array in names:
+        levels: dict[NestedKey, list] = {}
+        for path, array in paths:
+            levels.setdefault(path[:-1], []).append((path[-1], array))
+
+        def write_level(row: int, flat: dict[str, Any], arrays: list) -> None:
+            for name, array in arrays:
                 try:
                     array[row] = flat[name].numpy()
                 except (AttributeError, RuntimeError, TypeError):  # no plain tensor of the CPU, or no array
                     put_row(array, row, flat[name])
-            for path, array in paths:
-                put_row(array, row, values.get(path))
+
+        def write(row: int, values: TensorDictBase) -> None:
+            write_level(row, entries(values), names)
+            for prefix, arrays in levels.items():
+                write_level(row, entries(peek(values, prefix)), arrays)
+            for key, array in loose:
+                put_row(array, row, values.get(key))
 
         return write
 
@@ -184,24 +193,37 @@ def row_builder(
         names = [path[0] for path in paths]
         return lambda values: unchecked(dict(zip(names, values)), batch_size, device)  # noqa: B905 - of equal length by construction
 
-    def build(values: Iterable[Any]) -> TensorDict:
-        return fill((), dict(zip(paths, values, strict=True)))
+    return _level((), list(enumerate(paths)), spec, batch_size, device)
 
-    def fill(prefix: tuple[str, ...], values: dict[tuple[str, ...], Any]) -> TensorDict:
-        inner = spec.get(prefix, None) if prefix else spec
-        extra = inner.shape[len(spec.shape) :] if isinstance(inner, Composite) else ()
-        out = TensorDict({}, torch.Size((*batch_size, *extra)), device=device)
-        depth = len(prefix)
-        for path, value in values.items():
-            name = path[depth]
-            if len(path) > depth + 1:
-                if name not in out.keys():
-                    below = {p: v for p, v in values.items() if p[depth] == name}
-                    out.set(name, fill(path[: depth + 1], below))
-            elif isinstance(value, (torch.Tensor, TensorDictBase)):
-                out.set(name, value)
-            else:
-                out.set(name, NonTensorData(value, batch_size=out.batch_size))  # type: ignore[arg-type]
-        return out
+
+def _level(
+    prefix: tuple[str, ...],
+    paths: list[tuple[int, tuple[str, ...]]],
+    spec: Composite,
+    batch_size: torch.Size,
+    device: torch.device | None,
+) -> Callable[[Iterable[Any]], TensorDict]:
+    """What :func:`row_builder` returns, for the level ``prefix`` and its numbered paths."""
+    inner = spec.get(prefix, None) if prefix else spec
+    extra = inner.shape[len(spec.shape) :] if isinstance(inner, Composite) else ()
+    size, depth = torch.Size((*batch_size, *extra)), len(prefix)
+    leaves = [(path[depth], index) for index, path in paths if len(path) == depth + 1]
+    names = dict.fromkeys(path[depth] for _, path in paths if len(path) > depth + 1)
+    levels = [
+        (name, _level((*prefix, name), [p for p in paths if p[1][depth] == name], spec, batch_size, device))
+        for name in names
+    ]
+
+    def build(values: Iterable[Any]) -> TensorDict:
+        values = values if isinstance(values, (list, tuple)) else list(values)
+        made: dict[str, Any] = {}
+        for name, index in leaves:
+            value = values[index]
+            if value.__class__ is not torch.Tensor and not isinstance(value, (torch.Tensor, TensorDictBase)):
+                value = NonTensorData(value, batch_size=size)  # type: ignore[arg-type]
+            made[name] = value
+        for name, make in levels:
+            made[name] = make(values)
+        return unchecked(made, size, device)
 
     return build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,8 +84,8 @@ class TransformedEnv(EnvBase):
 
     @property
     def hides_last_observations(self) -> bool:
-        """See :attr:`~envkit.EnvBase.hides_last_observations`; as the base env."""
-        return self.base_env.hides_last_observations
+        """See :attr:`~envkit.EnvBase.hides_last_observations`; True as well if the base env does."""
+        return super().hides_last_observations or self.base_env.hides_last_observations
 
     def _complete_specs(self) -> dict[str, Composite]:
         base = self.base_env
@@ -140,7 +141,9 @@ class TransformedEnv(EnvBase):
         base = self.base_env
         plan = base.plan if tensordict is None else base.plan_for(tensordict.batch_size)
         masks = None if tensordict is None else read_masks(tensordict, plan, "_reset")
-        return self.transform._reset(tensordict, base.first_of(tensordict, plan, masks, **kwargs))
+        out = base.first_of(tensordict, plan, masks, **kwargs)
+        seen = tensordict.exclude(*masks) if tensordict is not None and masks else tensordict
+        return self.transform._reset(seen, out)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         base = self.base_env
@@ -151,7 +154,31 @@ class TransformedEnv(EnvBase):
             tensordict = tensordict.copy()
             masks = pop_masks(tensordict, plan, "_step")
         inner = self.transform.inv(tensordict) if self.transform.invertible else tensordict
-        return self.transform._step(tensordict, base.next_of(inner, plan, masks))
+        # Entries that transforms hide from the outside are nowhere to be found outside the masks.
+        return self.transform._step(tensordict, base.next_of(inner, plan, masks, strict=False))
+
+    @property
+    def draws_from_spec(self) -> bool:
+        """See :attr:`~envkit.EnvBase.draws_from_spec`; False if the base env has a way of its own, and its actions."""
+        return self.base_env.draws_from_spec or self.full_action_spec != self.base_env.full_action_spec
+
+    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+        """See :meth:`~envkit.EnvBase.rand_action`."""
+        return super().rand_action(tensordict) if self.draws_from_spec else self.base_env.rand_action(tensordict)
+
+    def snapshot(self) -> Any:
+        """See :meth:`~envkit.EnvBase.snapshot`: that of the base env, and the transforms' buffers."""
+        return super().snapshot(), self.base_env.snapshot(), copy.deepcopy(self.transform.state_dict())
+
+    def restore(self, snapshot: Any) -> None:
+        """See :meth:`~envkit.EnvBase.restore`."""
+        own, base, state = snapshot
+        super().restore(own)
+        self.base_env.restore(base)
+        self.transform.load_state_dict(state)
+
+    def _simulation(self) -> dict[str, Any]:
+        return {}
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the base env and returns the seed it returns."""

@@ -16,6 +16,8 @@ def test_names():
     assert envkit.MultiOneHotDiscreteTensorSpec is envkit.MultiOneHot
     assert envkit.BinaryDiscreteTensorSpec is envkit.Binary
     assert envkit.NonTensorSpec is envkit.NonTensor
+    assert envkit.LazyStackedTensorSpec is envkit.Stacked
+    assert envkit.LazyStackedCompositeSpec is envkit.StackedComposite
     assert envkit.DiscreteBox is envkit.CategoricalBox
     assert envkit.BoundedContinuous is Bounded
     assert envkit.UnboundedContinuousTensorSpec is envkit.NdUnboundedContinuousTensorSpec is Unbounded

@@ -390,3 +390,42 @@ def test_cloudpickle(tools):
         for each in (twin, env)
     ]
     tools.assert_same(*both)
+
+
+class TestWhatTheEnvsAreShown:
+    """An env of a batch sees what it would see alone: no more, and no less."""
+
+    def test_a_step_without_observations(self, walk, scripted):
+        env = SerialEnv(2, walk)
+        env.reset()
+        with pytest.raises(KeyError, match="position"):  # not a position of zeros
+            env.step(env.rand_action())
+        env = SerialEnv(2, scripted)
+        env.reset()
+        for count in (1, 2, 3):
+            assert env.rand_step()["next", "observation"].flatten().tolist() == [count] * 2
+        td = env.rand_action(env.reset()).set("_step", torch.tensor([True, False]))
+        assert env.step(td)["next", "observation"].flatten().tolist() == [1, 0]
+
+    def test_what_a_reset_is_given(self):
+        seen = []
+
+        class Asks(EnvBase):
+            def __init__(self):
+                super().__init__()
+                self.observation_spec = Composite(x=Unbounded((1,)))
+                self.action_spec = Categorical(2)
+
+            def _reset(self, tensordict=None):
+                level = None if tensordict is None else tensordict.get("level", None)
+                seen.append(None if level is None else level.item())
+                return TensorDict({"x": torch.zeros(1) if level is None else level.clone()})
+
+        env = SerialEnv(3, Asks)
+        env.reset()
+        td = env.reset(TensorDict({"level": torch.tensor([[1.0], [2.0], [3.0]])}, [3]))
+        assert td["x"].flatten().tolist() == [1, 2, 3]
+        td["level"] += 5
+        td = env.reset(td.set("_reset", torch.tensor([False, True, False])))
+        assert td["x"].flatten().tolist() == [1, 7, 3]
+        assert seen == [None, None, None, 1, 2, 3, 7]

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tensordict import LazyStackedTensorDict, TensorDict, TensorDictBase
-from tensordict.nn import TensorDictModule
+from tensordict.nn import (
+    InteractionType,
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+)
 
 from envkit import (
     Binary,
     Bounded,
     Composite,
     EnvBase,
+    ExplorationType,
     GymEnv,
     NonTensor,
+    RandomPolicy,
     SerialEnv,
     StepCounter,
     TransformedEnv,
     Unbounded,
+    exploration_type,
+    set_exploration_type,
 )
 from envkit.errors import NonFiniteError, PolicyError
 
@@ -504,3 +515,242 @@ class TestNotANumber:
 
         with pytest.raises(NonFiniteError, match=r"'observation'.*index \[2, 0, 0, 0\]"):
             Broken().rollout(5)
+
+
+class TestOpenLoop:
+    ACTIONS = tuple(torch.tensor([float(i)]) for i in range(5))
+
+    def env(self):
+        return GymEnv("Pendulum-v1")
+
+    @pytest.mark.parametrize(
+        "actions",
+        [
+            list(ACTIONS),
+            ACTIONS,
+            torch.stack(ACTIONS),
+            [TensorDict({"action": action}) for action in ACTIONS],
+            TensorDict({"action": torch.stack(ACTIONS)}, [5]),
+        ],
+        ids=["list", "tuple", "tensor", "TensorDicts", "stacked TensorDict"],
+    )
+    def test_with_a_length(self, actions):
+        data = self.env().rollout(100, actions=actions)
+        assert data["action"].flatten().tolist() == [0, 1, 2, 3, 4]
+        assert self.env().rollout(3, actions=actions)["action"].flatten().tolist() == [0, 1, 2]
+
+    def test_without_a_length(self):
+        drawn = []
+
+        def forever():
+            while True:
+                drawn.append(torch.tensor([len(drawn) / 10]))
+                yield drawn[-1]
+
+        data = self.env().rollout(7, actions=forever())
+        assert data.batch_size == (7,)
+        assert len(drawn) == 7
+        assert self.env().rollout(100, actions=iter(self.ACTIONS)).batch_size == (5,)
+
+    def test_until_something_is_done(self, scripted):
+        actions = [torch.tensor(i % 2) for i in range(9)]
+        assert scripted(terminated=LENGTH).rollout(9, actions=actions)["action"].tolist() == [0, 1, 0]
+        data = scripted(terminated=LENGTH).rollout(9, actions=actions, break_when_any_done=False)
+        assert data["action"].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+    def test_of_another_rollout(self):
+        """A recorded rollout, whole steps and all, plays back."""
+        first, again = self.env(), self.env()
+        for env in (first, again):
+            env.set_seed(0)
+        data = first.rollout(20)
+        assert bool((again.rollout(20, actions=data) == data).all())
+        other = self.env().rollout(20, actions=data)
+        assert torch.equal(other["action"], data["action"])
+        assert not torch.equal(other["observation"], data["observation"])
+
+    def test_of_several_agents(self, two_agents):
+        actions = [
+            TensorDict({name: {"action": torch.full((1,), v)} for name in ("agent0", "agent1")}) for v in (0.5, 1)
+        ]
+        assert two_agents().rollout(9, actions=actions)["agent1", "action"].flatten().tolist() == [0.5, 1]
+
+    def test_in_a_batch(self):
+        env = SerialEnv(2, self.env)
+        data = env.rollout(9, actions=[torch.full((2, 1), float(i)) for i in range(4)])
+        assert data["action"].squeeze(-1).tolist() == [[0, 1, 2, 3]] * 2
+
+    def test_errors(self):
+        with pytest.raises(TypeError, match="actions and policy: expected at most one of them"):
+            self.env().rollout(3, lambda td: td, actions=self.ACTIONS)
+        with pytest.raises(ValueError, match="actions: expected at least one, found none"):
+            self.env().rollout(3, actions=[])
+        with pytest.raises(ValueError, match="max_steps: expected at least 1, found 0"):
+            self.env().rollout(0, actions=self.ACTIONS)
+        with pytest.raises(
+            PolicyError, match=r"'action' written by the policy: expected .* of shape \[1\], found .*\[\]"
+        ):
+            self.env().rollout(3, actions=torch.zeros(3))
+        with pytest.raises(PolicyError, match="the policy wrote no 'action': expected"):
+            self.env().rollout(3, actions=[TensorDict({"other": torch.zeros(1)})])
+        with pytest.raises(PolicyError, match="the policy returned int: expected a TensorDict, or the action"):
+            self.env().rollout(3, actions=[0, 1])
+        with pytest.raises(TypeError, match="not iterable"):
+            self.env().rollout(3, actions=5)
+
+
+class TestExploration:
+    """Who decides how a distribution becomes an action: the option, else the context, else the policy."""
+
+    def policy(self, default=InteractionType.DETERMINISTIC):
+        module = TensorDictModule(lambda x: (10 + 0 * x, 1 + 0 * x), ["observation"], ["loc", "scale"])
+        return ProbabilisticTensorDictSequential(
+            module,
+            ProbabilisticTensorDictModule(
+                ["loc", "scale"],
+                ["action"],
+                distribution_class=torch.distributions.Normal,
+                default_interaction_type=default,
+            ),
+        )
+
+    def sampled(self, scripted, *, default=InteractionType.DETERMINISTIC, **kwargs):
+        env = scripted()
+        env.action_spec = Unbounded((1,))
+        return not env.rollout(5, self.policy(default), **kwargs)["action"].eq(10).all()
+
+    @pytest.mark.parametrize("default", [InteractionType.DETERMINISTIC, InteractionType.RANDOM])
+    def test_by_default_the_policy(self, default, scripted):
+        assert exploration_type() is None
+        assert self.sampled(scripted, default=default) is (default is InteractionType.RANDOM)
+
+    @pytest.mark.parametrize("context", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC, ExplorationType.MEAN])
+    def test_a_context(self, context, scripted):
+        with set_exploration_type(context):
+            assert self.sampled(scripted) is (context is ExplorationType.RANDOM)
+            assert self.sampled(scripted, default=InteractionType.RANDOM) is (context is ExplorationType.RANDOM)
+
+    @pytest.mark.parametrize("given", [ExplorationType.RANDOM, ExplorationType.DETERMINISTIC, ExplorationType.MEAN])
+    @pytest.mark.parametrize("context", [None, ExplorationType.RANDOM, ExplorationType.DETERMINISTIC])
+    def test_the_option(self, given, context, scripted):
+        for default in (InteractionType.RANDOM, InteractionType.DETERMINISTIC):
+            with set_exploration_type(context) if context is not None else nullcontext():
+                found = self.sampled(scripted, default=default, exploration_type=given)
+                assert exploration_type() is context
+            assert found is (given is ExplorationType.RANDOM)
+
+    def test_is_put_back_after_an_error(self, scripted):
+        def policy(td):
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            scripted().rollout(3, policy, exploration_type=ExplorationType.RANDOM)
+        assert exploration_type() is None
+
+
+class TestUntilAllIsDone:
+    @pytest.mark.parametrize("lengths", [(3, 300), (300, 3), (255, 256), (256, 257), (513, 700), (1, 1)])
+    def test_over_several_blocks_of_rows(self, lengths, scripted):
+        env = SerialEnv(2, [lambda n=n: scripted(terminated=[False] * (n - 1) + [True]) for n in lengths])
+        data = env.rollout(1000, break_when_all_done=True)
+        assert data.batch_size == (2, max(lengths))
+        for i, length in enumerate(lengths):
+            count = torch.arange(max(lengths))
+            assert torch.equal(data["observation"][i, :, 0].long(), count.clamp(max=length))
+            assert torch.equal(data["next", "observation"][i, :, 0].long(), (count + 1).clamp(max=length))
+            assert torch.equal(data["next", "reward"][i, :, 0] == 1, count < length)
+            assert torch.equal(data["next", "done"][i, :, 0], count >= length - 1)
+            assert torch.equal(data["done"][i, :, 0], count >= length)
+            assert env._envs[i].steps == length
+
+    def test_no_more_than_asked_for(self, scripted):
+        env = SerialEnv(2, [lambda n=n: scripted(terminated=[False] * (n - 1) + [True]) for n in (3, 999)])
+        for most in (1, 3, 256, 300):
+            data = env.rollout(most, break_when_all_done=True)
+            assert data.batch_size == (2, most)
+            assert not data["next", "done"][1].any()
+
+    def test_what_the_policy_wrote_is_kept(self, scripted):
+        count = iter(range(10_000))
+
+        def policy(td):
+            return td.update({"action": torch.zeros(2, dtype=torch.int64), "mark": torch.full((2,), next(count))})
+
+        env = SerialEnv(2, [lambda n=n: scripted(terminated=[False] * (n - 1) + [True]) for n in (5, 600)])
+        assert env.rollout(1000, policy, break_when_all_done=True)["mark"][0].tolist() == list(range(600))
+
+    @pytest.mark.parametrize("lengths", [(2, 4), (4, 2), (1, 5), (3, 3)])
+    def test_of_groups(self, lengths, two_agents):
+        env = SerialEnv(2, [lambda: two_agents(lengths), lambda: two_agents((3, 1))])
+        data = env.rollout(20, break_when_all_done=True)
+        assert data.batch_size == (2, max(*lengths, 3))
+        for i, ends in enumerate((lengths, (3, 1))):
+            for name, length in zip(("agent0", "agent1"), ends, strict=True):
+                count = torch.arange(data.batch_size[1])
+                assert torch.equal(data["next", name, "val"][i, :, 0].long(), (count + 1).clamp(max=length))
+                assert torch.equal(data["next", name, "done"][i, :, 0], count >= length - 1)
+                assert data["next", name, "reward"][i, length:].eq(0).all()
+
+    def test_a_flag_at_the_root_has_the_last_word(self, two_agents):
+        """Here it is the end of both; an agent that is done on its own goes on until then."""
+        data = two_agents((2, 4), shared_done=True).rollout(20, break_when_all_done=True)
+        assert data.batch_size == (4,)
+        assert data["next", "agent0", "val"][:, 0].tolist() == [1, 2, 3, 4]
+
+    def test_callbacks(self, scripted):
+        env, seen = SerialEnv(2, [lambda n=n: scripted(terminated=[False] * (n - 1) + [True]) for n in (2, 4)]), []
+        env.rollout(
+            9, break_when_all_done=True, callback=lambda _, td: seen.append(td["next", "done"].flatten().tolist())
+        )
+        assert seen == [[False, False], [True, False], [True, False]]
+
+    def test_set_truncated(self, scripted):
+        lengths = (2, 99)
+        env = SerialEnv(
+            2, [lambda n=n: scripted(terminated=[False] * (n - 1) + [True], truncated=(False,)) for n in lengths]
+        )
+        data = env.rollout(4, break_when_all_done=True, set_truncated=True)
+        assert data["next", "done"].squeeze(-1).tolist() == [[False, True, True, True], [False, False, False, True]]
+        assert data["next", "truncated"].squeeze(-1).tolist() == [[False] * 4, [False, False, False, True]]
+        assert data["next", "terminated"].squeeze(-1).tolist() == [[False, True, True, True], [False] * 4]
+
+    def test_of_dynamic_specs(self):
+        data = EnvWithDynamicSpec(3).rollout(9, break_when_all_done=True)
+        assert data.batch_size == (3,)
+
+
+class TestDevices:
+    def test_auto_cast_to_device_is_that_of_the_parameters(self):
+        seen = []
+
+        class Policy(torch.nn.Module):
+            in_keys = ("observation",)
+
+            def __init__(self):
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.zeros(1))
+
+            def forward(self, td):
+                seen.append((td.device, td["observation"].device))
+                return td.set("action", self.weight.detach())
+
+        cpu = torch.device("cpu")
+        GymEnv("Pendulum-v1").rollout(2, Policy(), auto_cast_to_device=True)
+        assert seen == [(cpu, cpu)] * 2
+        seen.clear()
+        GymEnv("Pendulum-v1").rollout(2, Policy())
+        assert seen == [(None, cpu)] * 2
+
+    def test_auto_cast_without_parameters(self, scripted):
+        scripted().rollout(2, lambda td: td.set("action", torch.tensor(0)), auto_cast_to_device=True)
+        scripted().rollout(2, auto_cast_to_device=True)
+        scripted().rollout(2, RandomPolicy(scripted().action_spec), auto_cast_to_device=True)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+    @pytest.mark.parametrize("device", [None, "cpu"])
+    def test_auto_cast_to_an_accelerator_and_back(self, device):
+        module = TensorDictModule(torch.nn.Linear(3, 1), ["observation"], ["action"]).to("cuda")
+        data = GymEnv("Pendulum-v1", device=device).rollout(3, module, auto_cast_to_device=True)
+        assert data["action"].device.type == data["next", "observation"].device.type == "cpu"
+        with torch.no_grad():
+            torch.testing.assert_close(data["action"], module.module(data["observation"].cuda()).cpu())

@@ -249,14 +249,30 @@ def test_stack():
     assert stacked.shape == (2,)
     assert stacked[1] == second
     for other, message in [
-        (Composite(a=Bounded(0, 1, (2,))), r"expected the same keys, found \['b'\]"),
-        (Composite(a=Categorical(2), b=None), "'a': cannot stack specs of different kinds"),
-        (Composite(a=Bounded(0, 1, (2,)), b=Binary(1)), "'b': expected specs in all Composites"),
-        (Composite(first, shape=(2,)), r"expected a Composite of shape \[\]"),
-        (Binary(1), r"expected a Composite of shape \[\]"),
+        (
+            Composite(a=Categorical(2), b=None),
+            "'a': cannot stack specs of different kinds: expected the dtype of Bounded",
+        ),
+        (Composite(first, shape=(2,)), r"expected a Composite like Composite\("),
+        (Binary(1), r"expected a Composite like Composite\("),
     ]:
         with pytest.raises(SpecError, match=message):
             torch.stack([first, other])
+
+
+def test_stacks_of_unequal_shapes_are_refused_as_entries():
+    ragged = torch.stack([Unbounded((2,)), Unbounded((3,))])
+    with pytest.raises(SpecError, match=r"'obs': expected a spec of tensors, found .* \[2, \?\].* torch.stack those"):
+        Composite(obs=ragged, shape=(2,))
+
+
+def test_update_keeps_stacks_whole():
+    stack = torch.stack([Composite(x=Binary(1)), Composite(y=Binary(1))])
+    spec = Composite(agents={"z": Binary(1, shape=(2, 1))})
+    assert spec.update({"agents": Composite(w=None)})["agents"].keys() == {"z", "w"}
+    assert spec.update({"agents": stack})["agents"] == stack
+    with pytest.raises(SpecError, match="cannot update a Composite: expected one set of entries"):
+        spec.update(stack)
 
 
 def test_clone():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from envkit.errors import SpecError
-from envkit.specs import Categorical, OneHot
+from envkit.specs import Categorical, OneHot, Stacked
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5])
@@ -66,8 +66,13 @@ def test_projection_skips_masked_categories(value, nearest):
 def test_stack_of_different_sizes_shares_the_largest():
     stacked = torch.stack([Categorical(2), Categorical(3)])
     assert stacked == Categorical(3, (2,), mask=[[1, 1, 0], [1, 1, 1]])
-    with pytest.raises(SpecError, match="cannot stack specs of different kinds"):
-        torch.stack([Categorical(2), Categorical(3, start=1)])
+    # A start has no place beside the category numbers: the specs stay two.
+    stacked = torch.stack([Categorical(2), Categorical(3, start=1)])
+    assert isinstance(stacked, Stacked)
+    assert stacked.to_numpy(torch.tensor([0, 0])) == (0, 1)
+    hot = torch.stack([OneHot(3), OneHot(3, start=1)])
+    assert isinstance(hot, Stacked)
+    assert hot.is_in(hot.rand((5,)))
 
 
 def test_one_hot_members():

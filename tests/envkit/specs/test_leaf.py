@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
 from envkit.errors import SpecError
-from envkit.specs import Bounded, NonTensor, OneHot, Unbounded
+from envkit.specs import Bounded, Composite, NonTensor, OneHot, Unbounded
 
 
 def test_dynamic_shapes():
@@ -90,16 +93,28 @@ def test_event_dimensions_are_protected():
 
 
 def test_stack_refuses_other_kinds():
-    for other in (
-        Unbounded((2,)),
-        Bounded(0, 1, (3,)),
-        Bounded(0, 1, (2,), dtype=torch.float64),
-        NonTensor((2,)),
+    for name, other in (
+        ("dtype", Bounded(0, 1, (2,), dtype=torch.float64)),
+        ("dtype", NonTensor((2,))),
+        ("number of dimensions", Unbounded((2, 1))),
     ):
-        with pytest.raises(SpecError, match="cannot stack specs of different kinds: expected one like Bounded"):
+        message = (
+            rf"cannot stack specs of different kinds: expected the {name} of Bounded\(.*found {type(other).__name__}"
+        )
+        with pytest.raises(SpecError, match=message):
             torch.stack([Bounded(0, 1, (2,)), other])
+    with pytest.raises(SpecError, match="expected a leaf, found Composite"):
+        torch.stack([Unbounded((2,)), Composite()])
     with pytest.raises(TypeError):
         torch.cat([Bounded(0, 1, (2,)), Bounded(0, 1, (2,))])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_pickling_of_unsigned_bounds(dtype):
+    spec = Bounded([0, 5], 7, (3, 2), dtype=dtype)
+    for twin in (pickle.loads(pickle.dumps(spec)), copy.deepcopy(spec)):
+        assert twin == spec
+        assert twin.is_in(spec.rand())
 
 
 def test_to():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from envkit.errors import SpecError
-from envkit.specs import Binary, MultiCategorical, MultiOneHot
+from envkit.specs import Binary, MultiCategorical, MultiOneHot, Stacked
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,15 @@ def test_masks_restrict_each_variable():
     assert spec.to_one_hot_spec().mask.tolist() == [True, False, True, False, True]
     with pytest.raises(SpecError, match="that the mask allows"):
         spec.assert_is_in(torch.tensor([1, 0]))
+
+
+def test_rows_that_share_no_mask_stay_apart():
+    first, second = MultiCategorical([2, 3], mask=[1, 0, 1, 1, 1]), MultiCategorical([3, 2])
+    for specs in ((first, second), (second, first), (first.to_one_hot_spec(), second.to_one_hot_spec())):
+        stacked = torch.stack(list(specs))
+        assert isinstance(stacked, Stacked)
+        assert stacked[0] == specs[0]
+        assert stacked.is_in(stacked.rand((5,)))
 
 
 def test_start_concerns_the_outside_only():

@@ -10,17 +10,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensordict import TensorDictBase, is_non_tensor
+from tensordict import LazyStackedTensorDict, TensorDictBase, is_non_tensor
 
 from envkit.errors import LockedSpecError, SpecError
 from envkit.specs import (
     Binary,
     Bounded,
     Categorical,
+    Choice,
     Composite,
     MultiCategorical,
     NonTensor,
     OneHot,
+    Stacked,
+    StackedComposite,
+    TensorSpec,
     TextBox,
     Unbounded,
 )
@@ -124,7 +128,91 @@ def composites(draw, leaf=leaves):
 specs = leaves | composites()
 
 
+@st.composite
+def siblings(draw, ragged, unknown=False):
+    """Leaves of one dtype and number of dimensions, of one shape unless ``ragged``."""
+    floats = draw(st.booleans())
+    ndim = draw(st.integers(int(ragged), 2))
+    one_shape = st.lists(st.integers(1, 3), min_size=ndim, max_size=ndim).map(tuple)
+    common = draw(one_shape)
+    siblings = []
+    for _ in range(draw(st.integers(2, 3))):
+        shape = draw(one_shape) if ragged else common
+        if unknown and shape and draw(st.booleans()):
+            shape = (*shape[:-1], -1)
+        if floats:
+            kinds = [
+                lambda s: Unbounded(s),
+                lambda s: Bounded(-1, 2, s),
+                lambda s: Binary(shape=s, dtype=torch.float32),
+            ]
+        else:
+            kinds = [lambda s: Categorical(3, s), lambda s: Categorical(2, s, start=4), lambda s: Bounded(0, 5, s)]
+            kinds[2] = lambda s: Bounded(0, 5, s, dtype=torch.int64)
+            if shape and shape[-1] > 0:
+                kinds += [
+                    lambda s: OneHot(s[-1], s, dtype=torch.int64),
+                    lambda s: MultiCategorical(range(1, s[-1] + 1), s),
+                ]
+        siblings.append(draw(st.sampled_from(kinds))(shape))
+    return siblings
+
+
+@st.composite
+def stacks(draw, elements):
+    elements = draw(elements)
+    return torch.stack(elements, draw(st.integers(0, min(element._leading() for element in elements))))
+
+
+@st.composite
+def choices(draw):
+    low = draw(st.integers(0, 3))
+    shape = draw(sizes)
+    make = draw(
+        st.sampled_from(
+            [
+                lambda n: Bounded(n, n + 1, shape),
+                lambda n: Bounded(n, n + 1, shape, dtype=torch.int64),
+                lambda n: Categorical(n + 1, shape),
+                lambda n: Binary(shape=shape),
+            ]
+        )
+    )
+    options = [make(n) for n in range(low, low + draw(st.integers(1, 3)))]
+    return Choice(draw(st.just(options) | st.just(["a", 3])))
+
+
+@st.composite
+def unequal_composites(draw):
+    shape = draw(sizes)
+    elements = []
+    first = draw(siblings(ragged=draw(st.booleans())))
+    for i, leaf in enumerate(first):
+        specs = {"common": leaf, **{name: Binary(2) for name in draw(st.sets(st.sampled_from("xy")))}}
+        if draw(st.booleans()):
+            specs["nested"] = {name: Categorical(i + 2) for name in draw(st.sets(st.sampled_from("xy")))}
+        elements.append(Composite(specs))
+    elements = [element.expand(shape) for element in elements]
+    return torch.stack(elements, draw(st.integers(0, len(shape))))
+
+
+dense_stacks = stacks(siblings(ragged=False))
+ragged_stacks = stacks(siblings(ragged=True))
+unknown = siblings(ragged=True, unknown=True).map(lambda leaves: leaves[0]) | stacks(
+    siblings(ragged=True, unknown=True)
+)
+expanded_choices = st.builds(lambda spec, shape: spec.expand(*shape, *spec.shape), choices(), sizes)
+held = st.builds(lambda spec: Composite(stack=spec, shape=spec.shape[:1]), unequal_composites())
+unequal = dense_stacks | ragged_stacks | expanded_choices | unequal_composites() | held
+everything = specs | unequal | unknown
+
+
 def same(first, second) -> bool:
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, LazyStackedTensorDict):
+        parts = [value.unbind(first.stack_dim) for value in (first, second)]
+        return first.batch_size == second.batch_size and all(map(same, *parts))
     if isinstance(first, TensorDictBase) and not is_non_tensor(first):
         return first.batch_size == second.batch_size and all(same(first.get(k), second.get(k)) for k in first.keys())
     if is_non_tensor(first):
@@ -147,7 +235,7 @@ def test_rand_is_in(spec, shape):
 
 
 @few
-@given(specs)
+@given(everything)
 def test_rand_follows_the_generator(spec):
     torch.manual_seed(1)
     first = spec.rand((5,), generator())
@@ -277,7 +365,7 @@ def test_encode_copies(spec):
 
 
 @few
-@given(specs, sizes)
+@given(everything, sizes)
 def test_expand_and_index_invert(spec, shape):
     wide = spec.expand(*shape, *spec.shape)
     assert wide.shape == (*shape, *spec.shape)
@@ -317,7 +405,7 @@ def test_shape_methods_agree_with_tensors(spec):
 
 
 @few
-@given(specs)
+@given(everything)
 def test_stack_inverts_unbind(spec):
     wide = spec.expand(3, *spec.shape)
     assert torch.stack(wide.unbind(0)) == wide
@@ -386,7 +474,7 @@ def test_one_hot_and_index_are_inverse(spec):
 
 
 @few
-@given(specs)
+@given(everything)
 def test_copies_are_equal_and_unlocked(spec):
     assert spec == spec.clone()
     assert spec == copy.deepcopy(spec)
@@ -403,7 +491,7 @@ def test_copies_are_equal_and_unlocked(spec):
 
 
 @few
-@given(specs, specs)
+@given(everything, everything)
 def test_equality(first, second):
     assert (first == second) is (second == first)
     assert first != second or repr(first) == repr(second)
@@ -456,10 +544,10 @@ def test_to_keeps_members(spec):
 
 
 @few
-@given(specs)
+@given(everything)
 def test_repr_names_the_class(spec):
     assert repr(spec).startswith(f"{type(spec).__name__}(")
-    assert f"shape=[{', '.join(map(str, spec.shape))}]" in repr(spec)
+    assert f"shape=[{', '.join(map(str, spec.shape))}]".replace("-1", "?") in repr(spec)
 
 
 @few
@@ -500,3 +588,146 @@ def test_lock_refuses_every_mutation(spec):
     spec.set(key, None)
     assert key in spec
     assert not any(leaf.is_locked for _, leaf in spec.leaves() if leaf is not None)
+
+
+def leading(value, function):
+    """Apply a function of leading dimensions to a value, which may be a list."""
+    return [leading(part, function) for part in value] if isinstance(value, list) else function(value)
+
+
+@few
+@given(unequal | unknown, sizes)
+def test_unequal_values(spec, shape):
+    value = spec.rand(shape, generator())
+    assert spec.is_in(value) is True
+    assert spec.violations(value) == []
+    spec.assert_is_in(value)
+    spec.type_check(value)
+    for made in (value, spec.zero(shape), spec.one(shape), spec.zeros(shape), spec.ones(shape)):
+        prefixes = [part.shape[: len(shape)] for part in (made if isinstance(made, list) else [made])]
+        assert prefixes == [shape] * len(prefixes)
+    assert same(spec.project(value), value)
+    # An unknown size of a stack is one size for all elements.
+    assert isinstance(value, list) or spec.has_dynamic_shape or value.shape == (*shape, *spec.shape)
+
+
+@few
+@given(unequal)
+def test_unequal_project(spec):
+    try:
+        projected = spec.project(spec.one((2,)))
+    except SpecError:
+        assert spec.dtype is None
+        return
+    assert spec.is_in(projected)
+    assert same(spec.project(projected), projected)
+
+
+@few
+@given(unequal | unknown)
+def test_unequal_encode_inverts_to_numpy(spec):
+    value = spec.rand((), generator())
+    encoded = spec.encode(spec.to_numpy(value))
+    assert spec.is_in(encoded)
+    assert same(encoded, value)
+
+
+@few
+@given(unequal)
+def test_unequal_shape_methods_agree_with_values(spec):
+    wide = spec.expand(2, 1, *spec.shape)
+    value = wide.rand()
+    for moved, function in [
+        (wide[1], lambda v: v[1]),
+        (wide[:, 0], lambda v: v[:, 0]),
+        (wide[0:1], lambda v: v[0:1]),
+        (wide[None], lambda v: v[None]),
+        (wide[torch.tensor([1, 0, 1])], lambda v: v[torch.tensor([1, 0, 1])]),
+        (wide[torch.tensor([True, False])], lambda v: v[torch.tensor([True, False])]),
+        (wide.squeeze(1), lambda v: v.squeeze(1)),
+        (wide.unsqueeze(1), lambda v: v.unsqueeze(1)),
+        (wide.unbind(0)[1], lambda v: v.unbind(0)[1]),
+        # Not flatten: that of a lazy stack loses exclusive keys.
+        (wide.flatten(0, 1), lambda v: v[:, 0]),
+    ]:
+        assert moved.is_in(leading(value, function))
+        assert moved.is_in(moved.rand())
+    assert wide.flatten(0, 1).unflatten(0, (2, 1)) == wide
+    if -1 not in spec.shape:
+        assert wide.reshape(-1, *spec.shape) == wide.flatten(0, 1)
+        assert wide.view(2, *spec.shape) == wide.squeeze(1)
+
+
+@few
+@given(dense_stacks | unequal_composites(), st.data())
+def test_elements_are_what_was_stacked(spec, data):
+    if not isinstance(spec, (Stacked, StackedComposite)):
+        return
+    elements = spec.unbind(spec.stack_dim)
+    order = data.draw(st.permutations(range(len(elements))))
+    before = (slice(None),) * spec.stack_dim
+    assert spec[(*before, order)] == torch.stack([elements[i] for i in order], spec.stack_dim)
+    parts = spec.rand((3,)).unbind(spec.stack_dim + 1)
+    assert all(element.is_in(part) for element, part in zip(elements, parts, strict=True))
+
+
+CALLS = {
+    "assert_is_in": lambda spec, value: spec.assert_is_in(value),
+    "cardinality": lambda spec, value: spec.cardinality(),
+    "clone": lambda spec, value: spec.clone(),
+    "contains": lambda spec, value: spec.contains(value),
+    "cpu": lambda spec, value: spec.cpu(),
+    "encode": lambda spec, value: spec.encode(value),
+    "enumerate": lambda spec, value: spec.enumerate() if spec.cardinality() < 300 else None,
+    "expand": lambda spec, value: spec.expand(2, *spec.shape),
+    "flatten": lambda spec, value: spec.flatten(),
+    "is_in": lambda spec, value: spec.is_in(value),
+    "lock_": lambda spec, value: spec.lock_(),
+    "ndimension": lambda spec, value: spec.ndimension(),
+    "numel": lambda spec, value: spec.numel(),
+    "one": lambda spec, value: spec.one((2,)),
+    "ones": lambda spec, value: spec.ones(2),
+    "project": lambda spec, value: spec.project(value),
+    "rand": lambda spec, value: spec.rand((2, 0)),
+    "reshape": lambda spec, value: spec.reshape(-1),
+    "sample": lambda spec, value: spec.sample([2]),
+    "squeeze": lambda spec, value: spec.squeeze(),
+    "to": lambda spec, value: spec.to(torch.float64),
+    # of members only: it is not to check what was checked before
+    "to_numpy": lambda spec, value: spec.to_numpy(value) if spec.is_in(value) else None,
+    "type_check": lambda spec, value: spec.type_check(value, "key"),
+    "unbind": lambda spec, value: spec.unbind(-1),
+    "unflatten": lambda spec, value: spec.unflatten(0, (1, -1)),
+    "unlock_": lambda spec, value: spec.unlock_(),
+    "unsqueeze": lambda spec, value: spec.unsqueeze(-1),
+    "view": lambda spec, value: spec.view(-1),
+    "violations": lambda spec, value: spec.violations(value),
+    "zero": lambda spec, value: spec.zero((0,)),
+    "zeros": lambda spec, value: spec.zeros(3),
+    # properties and protocols
+    "attributes": lambda spec, value: [
+        getattr(spec, name)
+        for name in ("device", "domain", "dtype", "has_dynamic_shape", "is_locked", "locked", "ndim", "shape", "space")
+    ],
+    "index": lambda spec, value: (spec[..., None], spec[None], spec[()]),
+    "list": lambda spec, value: list(spec),
+}
+
+
+def test_the_table_has_every_public_method():
+    methods = {name for name, member in vars(TensorSpec).items() if callable(member) and not name.startswith("_")}
+    assert methods | {"lock_", "unlock_"} == set(CALLS) - {"attributes", "index", "list"}
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(everything, everything)
+def test_every_method_answers_or_refuses(spec, other):
+    for value in (spec.rand(), other.rand(), spec.zero((2,)), [1], "text", None):
+        for name, call in CALLS.items():
+            try:
+                result = call(spec, value)
+            except SpecError:
+                continue
+            if name in ("is_in", "contains"):
+                assert type(result) is bool
+    spec.unlock_()

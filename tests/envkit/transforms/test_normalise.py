@@ -47,7 +47,7 @@ class Images(EnvBase):
         self.random = torch.Generator().manual_seed(0)
 
     def _set_seed(self, seed):
-        pass
+        self.random.manual_seed(seed)
 
     def _observe(self):
         pixels = torch.randint(0, 80, (3, 4, 4), generator=self.random) + torch.arange(3).reshape(3, 1, 1) * 80

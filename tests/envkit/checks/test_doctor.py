@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gymnasium
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -23,8 +24,9 @@ from envkit import (
     TransformedEnv,
     Unbounded,
     check_env_specs,
+    diagnose,
 )
-from envkit.errors import EnvCheckError
+from envkit.errors import EnvCheckError, ResetNeededError
 
 
 class Right(EnvBase):
@@ -129,6 +131,77 @@ class WrongMapping(Right):
         return {"observation": np.zeros(2, np.float32), "count": 1, "terminated": False}
 
 
+class GlobalRandom(Right):
+    def observe(self):
+        return {**super().observe(), "observation": torch.rand(2) + random.random() + np.random.rand()}
+
+
+class NoSeed(Right):
+    _set_seed = EnvBase._set_seed
+
+
+class SameBuffer(Right):
+    def __init__(self):
+        super().__init__()
+        self.buffer = torch.zeros(2)
+
+    def observe(self):
+        self.buffer.fill_(self.count / 1000)
+        return {**super().observe(), "observation": self.buffer}
+
+
+class CloseFails(Right):
+    def close(self):
+        raise RuntimeError("the simulator is gone")
+
+
+class CloseOnce(Right):
+    def close(self):
+        if self.is_closed:
+            raise RuntimeError("closed already")
+        super().close()
+
+
+class CloseAlone(Right):
+    def close(self):
+        pass
+
+
+class Batch(EnvBase):
+    """Two counters kept by the env itself; they honour masks."""
+
+    honours = ("_reset", "_step")
+
+    def __init__(self):
+        super().__init__(batch_size=(2,))
+        self.observation_spec = Composite(count=Unbounded((2, 1)), shape=(2,))
+        self.action_spec = Bounded(-1.0, 1.0, shape=(2, 1))
+        self.count = torch.zeros(2, 1)
+
+    def _set_seed(self, seed):
+        self.count = torch.zeros(2, 1)
+
+    def _mask(self, tensordict, name):
+        mask = None if tensordict is None or name not in self.honours else tensordict.get(name, None)
+        return torch.ones(2, 1, dtype=torch.bool) if mask is None else mask.reshape(2, 1)
+
+    def _reset(self, tensordict=None):
+        self.count = torch.where(self._mask(tensordict, "_reset"), 0.0, self.count)
+        return TensorDict({"count": self.count}, [2])
+
+    def _step(self, tensordict):
+        self.count = self.count + self._mask(tensordict, "_step")
+        return TensorDict({"count": self.count, "reward": torch.ones(2, 1), "done": self.count > 100}, [2])
+
+
+class ResetsAll(Batch):
+    honours = ("_step",)
+
+
+class StepsAll(Batch):
+    honours = ("_reset",)
+
+
 true, false = torch.ones(1, dtype=torch.bool), torch.zeros(1, dtype=torch.bool)
 
 WRONG = {
@@ -163,6 +236,14 @@ WRONG = {
     "missing at reset": (changed_reset(observation=None), {("_reset", "observation", "nothing")}),
     "reward at reset": (changed_reset(reward=torch.zeros(1)), {("_reset", "reward", "a reward")}),
     "done at reset": (changed_reset(done=true), {("_reset", "done", "True")}),
+    "global random": (GlobalRandom, {("set_seed", "observation", "a difference at step 0")}),
+    "no seed": (NoSeed, {("set_seed", "", "NotImplementedError")}),
+    "one buffer": (SameBuffer, {("_reset", "observation", "changes"), ("_step", "observation", "changes")}),
+    "close fails": (CloseFails, {("close", "", "the simulator is gone")}),
+    "closes once": (CloseOnce, {("close", "", "closed already")}),
+    "close forgets": (CloseAlone, {("close", "", "False")}),
+    "resets all": (ResetsAll, {("_reset", "_reset", "they are reset as well")}),
+    "steps all": (StepsAll, {("_step", "_step", "they are stepped as well")}),
     "wrong shape at reset": (changed_reset(observation=torch.zeros(2, 1)), {("_reset", "observation", "[2, 1]")}),
 }
 
@@ -198,6 +279,13 @@ RIGHT = {
     "frozen lake": lambda request: GymEnv("FrozenLake-v1"),
     "serial": lambda request: SerialEnv(2, lambda: GymEnv("Pendulum-v1")),
     "transformed": lambda request: TransformedEnv(GymEnv("Pendulum-v1"), StepCounter(3)).append_transform(RewardSum()),
+    "batch": lambda request: Batch(),
+    "acrobot": lambda request: GymEnv("Acrobot-v1"),
+    "mountain car": lambda request: GymEnv("MountainCarContinuous-v0"),
+    "inverted pendulum": lambda request: GymEnv("InvertedPendulum-v5"),
+    "taxi": lambda request: GymEnv("Taxi-v4"),
+    "serial of serial": lambda request: SerialEnv(2, lambda: SerialEnv(2, lambda: GymEnv("CartPole-v1"))),
+    "agents": lambda request: request.getfixturevalue("two_agents")(shared_done=True),
     "doubles": lambda request: TransformedEnv(request.getfixturevalue("walk")(), DoubleToFloat()),
 }
 
@@ -256,25 +344,83 @@ def test_the_global_stream_is_left_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_env_needs_a_reset_afterwards():
-    env = GymEnv("CartPole-v1")
-    env.reset()
+def test_the_env_is_left_as_it_was():
+    env, twin = GymEnv("CartPole-v1"), GymEnv("CartPole-v1")
+    for each in (env, twin):
+        each.set_seed(0)
+        each.reset()
     check_env_specs(env)
-    with pytest.raises(gymnasium.error.ResetNeeded):
+    first, second = (each.step(each.rand_action()) for each in (env, twin))
+    assert torch.equal(first["next", "observation"], second["next", "observation"])
+    assert not env.is_closed
+
+
+class Uncopyable(Right):
+    steps = 0
+
+    def __deepcopy__(self, memo):
+        raise TypeError("one of a kind")
+
+    def _step(self, tensordict):
+        self.steps += 1
+        return super()._step(tensordict)
+
+
+def test_an_env_that_cannot_be_copied_is_examined_itself():
+    env = Uncopyable()
+    assert check_env_specs(env, steps=7, seed=3) == []
+    assert env.steps >= 7
+    assert env.seed == 3
+    assert not env.is_closed
+    with pytest.raises(ResetNeededError):
         env.step(env.rand_action())
 
 
-def test_seed_and_steps():
-    class Counting(Right):
-        steps = 0
-
+def test_goes_on_until_episodes_have_ended():
+    class LateMistake(Right):
         def _step(self, tensordict):
-            self.steps += 1
-            return super()._step(tensordict)
+            out = super()._step(tensordict)
+            return out.set("terminated", torch.tensor([self.count == 30])) if self.count < 30 else out.exclude("reward")
 
-    env = Counting()
-    check_env_specs(env, steps=7, seed=3)
-    assert (env.steps, env.seed) == (7, 3)
+    findings = check_env_specs(LateMistake(), steps=20, raise_error=False)
+    assert {(f.where, f.key) for f in findings} == {("_step", "reward")}
+
+
+def test_global_streams_are_left_alone():
+    def streams():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    expected = streams()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    check_env_specs(GlobalRandom(), raise_error=False)
+    assert streams() == expected
+
+
+def test_diagnosis():
+    sick = diagnose(changed_step(reward=None))
+    assert sick.seconds_per_step is None
+    assert "reward" in str(sick)
+    well = diagnose(lambda: GymEnv("CartPole-v1"), "CartPole-v1")
+    assert str(well).startswith("CartPole-v1: nothing wrong")
+    assert 0 < well.seconds_per_step < 0.1
+    assert well.to_dict()["findings"] == []
+    assert diagnose(Uncopyable).notes == []
+
+    def broken():
+        raise OSError("no simulator here")
+
+    assert [f.found for f in diagnose(broken).findings] == ["OSError: no simulator here"]
+
+
+def test_what_cannot_be_pickled_is_noted():
+    class Local(Right):
+        pass
+
+    diagnosis = diagnose(Local)
+    assert diagnosis.findings == []
+    assert len(diagnosis.notes) == 1
+    assert "cannot be pickled" in diagnosis.notes[0]
 
 
 def test_dynamic_shapes_pass_but_not_another_number_of_dimensions():

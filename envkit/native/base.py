@@ -1,0 +1,58 @@
+"""What the envs written in tensors share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from tensordict import TensorDictBase
+
+from envkit.core.env import EnvBase
+from envkit.core.seeding import spawn_seed
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["NativeEnv"]
+
+
+class NativeEnv(EnvBase):
+    """Base of envs whose steps are functions of the tensors they are given, for any number of elements at once.
+
+    They keep no state but a random stream: what a step reads stands in the TensorDict. Without a batch size of their
+    own they go by that of their input.
+
+    Args:
+        device: device of inputs and outputs.
+        batch_size: a batch size of the env's own, which its inputs then must have.
+    """
+
+    batch_locked = False
+
+    def __init__(
+        self, device: torch.device | str | int | None = None, batch_size: Sequence[int] | torch.Size | None = None
+    ) -> None:
+        super().__init__(device=device, batch_size=batch_size)
+        self._random: torch.Generator | None = None
+
+    def _set_seed(self, seed: int | None) -> None:
+        """Gives the env a random stream of its own; None gives it back to torch's global one."""
+        stream = None if seed is None else torch.Generator(self._device or "cpu")
+        self._random = None if stream is None else stream.manual_seed(spawn_seed(seed, "resets"))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str | int) -> Self:  # type: ignore[override]
+        """See :meth:`~envkit.EnvBase.to`; the random stream starts anew on the other device, from the same seed."""
+        super().to(device)
+        if self._random is not None:
+            self._random = torch.Generator(self._device).manual_seed(self._random.initial_seed())  # type: ignore[arg-type]
+        return self
+
+    def _size(self, tensordict: TensorDictBase | None) -> torch.Size:
+        """How much a reset produces."""
+        return self._batch_size if tensordict is None else tensordict.batch_size
+
+    def _uniform(self, size: Sequence[int], low: float, high: float) -> torch.Tensor:
+        """Draws float32 numbers in ``[low, high)`` from the env's own stream."""
+        draw = torch.rand(size, generator=self._random, device=self._device, dtype=torch.float32)
+        return draw.mul_(high - low).add_(low)
