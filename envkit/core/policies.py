@@ -98,7 +98,7 @@ class _Single:
     def get(self, key: NestedKey, default: Any = None) -> Any:
         return self._value if key == self._key else default
 
-    def items(self, *_: bool) -> Iterable[tuple[NestedKey, Any]]:
+    def items(self, *_: bool, **__: Any) -> Iterable[tuple[NestedKey, Any]]:
         return [(self._key, self._value)]
 
 

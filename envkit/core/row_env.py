@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, read_masks
 from envkit.core.plan import Plan
 from envkit.core.rows import RowPort, TensorDictRows
-from envkit.errors import PolicyError
+from envkit.errors import PolicyError, SpecError
 from envkit.storage import Slab, entries, put
 
 __all__ = ["RowEnv"]
@@ -36,6 +37,19 @@ class RowEnv(EnvBase):
     def _native_rows(self, root: Slab, following: Slab) -> RowPort:
         """Binds the simulator to slabs."""
         raise NotImplementedError(f"{type(self).__name__} defines no _native_rows")
+
+    @property
+    def batch_size(self) -> torch.Size:
+        """The env's batch size, which is that of its simulator for good."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: Sequence[int]) -> None:
+        if torch.Size(size) != self._batch_size:
+            raise SpecError(
+                f"batch_size: expected {list(self._batch_size)}, that of the simulator of {type(self).__name__}, found "
+                f"{list(size)}; a SerialEnv makes a batch of several"
+            )
 
     @property
     def keeps_state(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase, is_leaf_nontensor
 
 from envkit.core.masks import any_true
 from envkit.core.plan import path_of
@@ -279,7 +279,7 @@ class Runner:
         given = self._read(row)
         if self.policy_device is not None:
             given = given.to(self.policy_device)
-        known: dict[Any, Any] | None = None if self._written is not None else dict(given.items(True, True))
+        known: dict[Any, Any] | None = None if self._written is not None else dict(_leaves(given))
         out = self.policy(given)  # type: ignore[misc]
         if out is None:
             out = given
@@ -305,7 +305,7 @@ class Runner:
 
     def _first_answer(self, out: TensorDictBase, known: dict[NestedKey, Any]) -> None:
         """Finds out what the policy writes, checks the action, and makes columns for the rest."""
-        written: dict[Any, Any] = {key: value for key, value in out.items(True, True) if value is not known.get(key)}
+        written: dict[Any, Any] = {key: value for key, value in _leaves(out) if value is not known.get(key)}
         for key in self.plan.action_keys:
             leaf, value = self.plan.root_spec[key], written.get(key)
             if value is None:
@@ -343,6 +343,11 @@ class Runner:
             out.set("next", self.following.tensordict(stop, time_dim=dim))
         out.names = [*[None] * dim, "time"]
         return out
+
+
+def _leaves(tensordict: TensorDictBase) -> Iterable[tuple[Any, Any]]:
+    """All entries, strings and other objects among them."""
+    return tensordict.items(True, True, is_leaf=is_leaf_nontensor)
 
 
 def _layout(like: Any) -> str:

@@ -140,7 +140,8 @@ class _Level:
             if isinstance(value, TensorDictBase) and not is_non_tensor(value):
                 level = self.below.get(name) or _Level([], *self.elsewhere)
                 keep[name] = level.nested(value, before.get(name), after.get(name))
-                if name not in after and keep[name].is_empty():
+                # What held nothing but rewards is not there after a reset either.
+                if keep[name].is_empty() and not (name in after and after[name].is_empty()):
                     del keep[name]
 
     def nested(self, like: TensorDictBase, before: Any, after: Any) -> TensorDictBase:

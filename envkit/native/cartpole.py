@@ -174,4 +174,6 @@ class CartPoleEnv(NativeEnv):
             reward = -terminated.to(state.dtype)
         else:
             reward = state.new_ones(terminated.shape)
-        return unchecked({"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device)
+        return unchecked(
+            {"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device
+        )

@@ -135,7 +135,9 @@ class LLMEnv(NativeEnv):
         count = len(self._texts) if self.str2str else len(self._prompts)
         which = torch.randint(count, size, generator=self._random, device=self._device)
         if self.str2str:
-            return unchecked({"text": each_text(which.tolist(), self._texts.__getitem__, len(size))}, size, self._device)
+            return unchecked(
+                {"text": each_text(which.tolist(), self._texts.__getitem__, len(size))}, size, self._device
+            )
         there = torch.arange(self.max_tokens, device=self._device) < self._lengths[which].unsqueeze(-1)
         return unchecked({"tokens": self._prompts[which], "attention_mask": there}, size, self._device)
 

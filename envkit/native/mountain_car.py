@@ -117,4 +117,6 @@ class MountainCarEnv(NativeEnv):
         state = mountain_car_dynamics(state, push, **self.physics)
         terminated = (state[..., :1] >= self.goal_position) & (state[..., 1:] >= self.goal_velocity)
         reward = state.new_full(terminated.shape, -1.0)
-        return unchecked({"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device)
+        return unchecked(
+            {"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device
+        )

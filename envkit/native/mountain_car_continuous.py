@@ -82,4 +82,6 @@ class MountainCarContinuousEnv(NativeEnv):
         state = mountain_car_dynamics(tensordict.get("observation"), push, **self.physics)
         terminated = (state[..., :1] >= self.goal_position) & (state[..., 1:] >= self.goal_velocity)
         reward = 100.0 * terminated - 0.1 * action.square()
-        return unchecked({"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device)
+        return unchecked(
+            {"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device
+        )

@@ -83,26 +83,25 @@ class Slab:
 
         Shapes and dtypes are the caller's care.
         """
-        arrays = {key: self.arrays[key] for key in keys}
-        names = [(key, a) for key, a in arrays.items() if isinstance(key, str) and not isinstance(a, list)]
-        paths = [(key, a) for key, a in arrays.items() if isinstance(key, tuple) and not isinstance(a, list)]
-        loose = [(key, a) for key, a in arrays.items() if isinstance(a, list)]
-
-        levels: dict[NestedKey, list] = {}
-        for path, array in paths:
-            levels.setdefault(path[:-1], []).append((path[-1], array))
-
-        def write_level(row: int, flat: dict[str, Any], arrays: list) -> None:
-            for name, array in arrays:
-                try:
-                    array[row] = flat[name].numpy()
-                except (AttributeError, RuntimeError, TypeError):  # no plain tensor of the CPU, or no array
-                    put_row(array, row, flat[name])
+        levels: dict[tuple[str, ...], list[tuple[str, Any]]] = {}
+        loose = []
+        for key in keys:
+            path: Any = (key,) if isinstance(key, str) else key
+            array = self.arrays[key]
+            if isinstance(array, list):
+                loose.append((key, array))
+            else:
+                levels.setdefault(path[:-1], []).append((path[-1], array))
+        levelled = list(levels.items())
 
         def write(row: int, values: TensorDictBase) -> None:
-            write_level(row, entries(values), names)
-            for prefix, arrays in levels.items():
-                write_level(row, entries(peek(values, prefix)), arrays)
+            for prefix, arrays in levelled:
+                flat = entries(peek(values, prefix) if prefix else values)
+                for name, array in arrays:
+                    try:
+                        array[row] = flat[name].numpy()
+                    except (AttributeError, RuntimeError, TypeError):  # no plain tensor of the CPU, or no array
+                        put_row(array, row, flat[name])
             for key, array in loose:
                 put_row(array, row, values.get(key))
 

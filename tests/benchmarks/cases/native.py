@@ -1,14 +1,15 @@
 """Envs in tensors against the same operations without an env around them: steps of a batch per second.
 
-Same work: the dynamics that the env uses (its public functions), random actions drawn in one go, every step recorded in
-tensors with a row a step (observation, action, reward, next observation, terminated and done), elements whose
-episode ended started anew. The bare loop allocates its tensors inside the clock, as a rollout does, and looks for
-NaN as little as anybody would.
+Same work: the dynamics that the env uses (its public functions), random actions drawn in one go, every step
+recorded in tensors with a row a step (observation, action, reward, next observation, terminated and done),
+elements whose episode ended started anew. The bare loop allocates its tensors inside the clock, as a rollout
+does; it does not look for NaN.
 
-`nested` is an env of three groups of agents at nesting levels one, two and three. Each group has an observation, an action,
-a reward and done flags of its own and starts anew by itself, under masks: the costliest way through the runtime. `nested_overhead`
-is what the runtime costs at a batch of 8: microseconds per step beyond direct calls of the env's own `_step` and
-`_reset`.
+`nested` is an env of three groups of agents at nesting levels one, two and three. Each group has an
+observation, an action, a reward and done flags of its own and starts anew by itself, under masks: the costliest
+way through the runtime. `nested_overhead` is what the runtime costs at a batch of 8: microseconds per step
+beyond direct calls of the env's own `_step` (and, in the variant where some element of the batch is reset
+after nearly every step, `_reset`).
 """
 
 from collections.abc import Callable
@@ -106,14 +107,14 @@ def bare_pendulum(size: int) -> Sample:
     return measured(lambda steps: partial(loop, steps), size)
 
 
-def moved(position, action):
+def moved(position, action, limit: float = LIMIT):
     """What happens to one group of the nested env: its next position, its reward, whether its episode is over."""
     position = position + action
     distance = position.square().sum(-1, keepdim=True)
-    return position, -distance, (distance > LIMIT).any(-2)
+    return position, -distance, (distance > limit).any(-2)
 
 
-def nested_env():
+def nested_env(limit: float = LIMIT):
     import torch
     from tensordict import TensorDict
 
@@ -159,7 +160,7 @@ def nested_env():
             groups = []
             for path in LEVELS:
                 group = tensordict.get(path)
-                position, reward, over = moved(group.get("position"), group.get("action"))
+                position, reward, over = moved(group.get("position"), group.get("action"), limit)
                 groups.append({"position": position, "reward": reward, "terminated": over})
             return nested(groups, tensordict.batch_size)
 
@@ -194,21 +195,22 @@ def bare_nested(batch: int, steps: int) -> Callable[[], None]:
     return loop
 
 
-def nested_overhead(size: int) -> Sample:
-    """The median over chunks, in which the rollout and direct calls take turns; nearly every step is also a reset."""
+def nested_overhead(size: int, *, resets: bool) -> Sample:
+    """The median over chunks, in which the rollout and direct calls take turns."""
     from statistics import median
 
     import torch
     from tensordict import TensorDict
 
-    count, env = max(50, size // CHUNKS), nested_env()
+    count, env = max(50, size // CHUNKS), nested_env(LIMIT if resets else float("inf"))
     start = env.rand_action(env.reset(TensorDict({}, [FEW])))
     ours = rollout_of(env, FEW, count)
 
     def own() -> None:
         for _ in range(count):
             env._step(start)
-            env._reset(start)
+            if resets:
+                env._reset(start)
 
     with torch.no_grad():
         ours(), own()
@@ -242,7 +244,10 @@ CASES = {
     "nested_overhead": Case(
         unit="us",
         size=5_000,
-        ours={"envkit": nested_overhead},
+        ours={
+            "envkit": partial(nested_overhead, resets=False),
+            "envkit resets at every step": partial(nested_overhead, resets=True),
+        },
         peers={},
         limit=60,
         lower_is_better=True,

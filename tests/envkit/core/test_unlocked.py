@@ -399,6 +399,14 @@ class TestBatchSize:
         with pytest.raises(SpecError, match=r"expected an env without batch dimensions to resize, found \[3\]"):
             env.batch_size = [4]
 
+    def test_of_a_simulator_is_its_own(self):
+        env = GymEnv("CartPole-v1")
+        env.batch_size = []
+        with pytest.raises(SpecError, match=r"expected \[\], that of the simulator of GymEnv, found \[3\]"):
+            env.batch_size = [3]
+        with pytest.raises(SpecError, match=r"expected \[2\], that of the simulator of SerialEnv, found \[3\]"):
+            SerialEnv(2, Throw).batch_size = [3]
+
 
 class TestInBatches:
     def test_serial(self, tools):
