@@ -8,12 +8,13 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tensordict import TensorDictBase
 
 from envkit.checks.findings import Findings
+from envkit.storage import flat_items
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
@@ -35,8 +36,9 @@ def check_seed(env: EnvBase, findings: Findings) -> None:
     first = _trace(env)
     env.set_seed(SEED)
     for step, (one, other) in enumerate(zip(first, _trace(env), strict=True)):
-        for key, value in one.items(True, True):
-            if isinstance(value, torch.Tensor) and not _equal(value, other.get(key)):
+        others = dict(flat_items(other))
+        for key, value in flat_items(one):
+            if isinstance(value, torch.Tensor) and not _equal(value, others.get(key)):
                 fix = "seed every random generator of the env in _set_seed, and draw from those only"
                 findings.add("set_seed", key, "the same data from the same seed", f"a difference at step {step}", fix)
                 return
@@ -75,7 +77,7 @@ def check_masks(env: EnvBase, findings: Findings) -> None:
     if not _same_outside(expected, stepped(lambda td: td), None):
         return
     # Chance that is drawn for the whole batch differs after a step of some elements as it does for another seed.
-    if not _same_outside(*(stepped(lambda td: td, seed) for seed in (SEED, SEED + 1)), None):
+    if not _same_outside(stepped(lambda td: td, SEED), stepped(lambda td: td, SEED + 1), None):
         return
     mask = torch.zeros(env.batch_size, dtype=torch.bool)
     mask.view(-1)[0] = True
@@ -142,8 +144,9 @@ def _equal(value: torch.Tensor, other: object) -> bool:
 
 
 def _same_outside(one: TensorDictBase, other: TensorDictBase, mask: torch.Tensor | None) -> bool:
-    for key, value in one.items(True, True):
-        found = other.get(key)
+    others = dict(flat_items(other))
+    for key, value in flat_items(one):
+        found: Any = others.get(key)
         if not isinstance(value, torch.Tensor):
             continue
         if mask is not None:

@@ -14,7 +14,8 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 from envkit.checks.findings import Findings
 from envkit.core.masks import aligned, mask_of
 from envkit.core.plan import Plan, path_of
-from envkit.specs import Composite, NonTensor, TensorSpec
+from envkit.specs import Composite, NonTensor, StackedComposite, TensorSpec
+from envkit.storage import flat_items
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
@@ -129,17 +130,19 @@ class _Examiner:
     def still_the_same(self) -> None:
         """Looks for changes to what was handed out earlier."""
         for method, handed, kept in self.handed_out:
-            for key, value in kept.items(True, True):
-                if isinstance(value, torch.Tensor) and not _same(value, handed.get(key)):
-                    found = "a tensor that changes at the next call"
-                    self.add(method, key, "data that stays as it is", found, "return a copy of the simulator's buffer")
+            found = dict(flat_items(handed))
+            for key, value in flat_items(kept):
+                if isinstance(value, torch.Tensor) and not _same(value, found.get(key)):
+                    what, fix = "a tensor that changes at the next call", "return a copy of the simulator's buffer"
+                    self.add(method, key, "data that stays as it is", what, fix)
 
     def unchanged(self, before: TensorDictBase, after: TensorDictBase) -> None:
-        for key, value in before.items(True, True):
-            if isinstance(value, torch.Tensor) and not _same(value, after.get(key, None)):
+        then, now = dict(flat_items(before)), dict(flat_items(after))
+        for key, value in then.items():
+            if isinstance(value, torch.Tensor) and not _same(value, now.get(key)):
                 fix = "copy before changing anything in place"
                 self.add("_step", key, "the input as it was", "a changed entry", fix)
-        for key in set(after.keys(True, True)) - set(before.keys(True, True)):
+        for key in set(now) - set(then):
             self.add("_step", key, "the input as it was", "an added entry", "write to the output, not to the input")
 
     def examine(self, plan: Plan, out: Any, method: str, spec: Composite, needed: list[NestedKey]) -> TensorDictBase:
@@ -159,12 +162,15 @@ class _Examiner:
                 self.add(method, "", f"batch size {list(size)}", found, "give the data the env's batch size")
                 out = TensorDict(dict(out.items()), size) if not size else TensorDict({}, size)
         out = out.copy()
+        needed = [key for key in needed if not plan.is_ragged(key)]
+        for key, stack in plan.stacks(method):
+            self.elements(out, key, stack, method)
         for key in needed:
             self.entry(out, key, spec[key], method, reward=key in plan.reward_keys)
         for key in plan.done_keys:
             if out.get(key, None) is not None:
                 self.entry(out, key, spec[key], method, reward=True)
-        known = {*needed, *plan.done_keys, *plan.reward_keys, *plan.reset_keys, *plan.state_keys}
+        known = {*needed, *plan.unequal, *plan.done_keys, *plan.reward_keys, *plan.reset_keys, *plan.state_keys}
         for key in out.keys(True, True):
             if key not in known and not any(path_of(key)[: len(path_of(k))] == path_of(k) for k in known):
                 fix = "add it to observation_spec, or leave it out"
@@ -178,10 +184,30 @@ class _Examiner:
             self.add(method, "", "data that fits the specs", str(error), "see the message")
             raise CannotGoOn from error
 
-    def entry(self, out: TensorDictBase, key: NestedKey, leaf: TensorSpec, method: str, *, reward: bool) -> None:
-        value = out.get(key, None)
+    def elements(self, out: TensorDictBase, key: NestedKey, stack: StackedComposite, method: str) -> None:
+        """Compares the elements of an unequal group with their specs, one by one."""
+        group = out.get(key, None)
+        if group is None:
+            self.add(method, key, f"a group of {stack.shape[stack.stack_dim]}", "nothing", f"return {key!r}")
+            raise CannotGoOn
+        dim = stack.stack_dim
+        for index, (element, spec) in enumerate(zip(group.unbind(dim), stack.unbind(dim), strict=True)):
+            for name, leaf in spec.items(True, True):
+                self.entry(element, name, leaf, method, reward=False, place=(*path_of(key), str(index)))
+
+    def entry(
+        self,
+        out: TensorDictBase,
+        key: NestedKey,
+        leaf: TensorSpec,
+        method: str,
+        *,
+        reward: bool,
+        place: tuple[str, ...] = (),
+    ) -> None:
+        value, name = out.get(key, None), (*place, *path_of(key))
         if value is None:
-            self.add(method, key, _told(leaf), "nothing", f"return {key!r}, or take it out of the specs")
+            self.add(method, name, _told(leaf), "nothing", f"return {key!r}, or take it out of the specs")
             out.set(key, leaf.zero())
             return
         if isinstance(leaf, NonTensor):
@@ -190,7 +216,7 @@ class _Examiner:
             value = value.reshape(leaf.shape)  # the runtime adds a missing trailing 1
             out.set(key, value)
         if isinstance(value, torch.Tensor) and value.ndim != leaf.ndim:  # which a spec takes for more batch dimensions
-            self.add(method, key, _told(leaf), _told(value), "correct the data, or its spec")
+            self.add(method, name, _told(leaf), _told(value), "correct the data, or its spec")
             out.set(key, leaf.zero())
             return
         for problem in leaf.violations(value):
@@ -198,7 +224,7 @@ class _Examiner:
             fix = "correct the value, or the bounds of its spec" if fits else "correct the data, or its spec"
             if "nan" in problem.found:
                 fix = "keep NaN out of the data"
-            self.add(method, key, problem.expected, problem.found, fix)
+            self.add(method, name, problem.expected, problem.found, fix)
             if not fits:
                 out.set(key, leaf.zero())
 

@@ -32,7 +32,7 @@ class Findings:
 
     def add(self, where: str, key: NestedKey, expected: str, found: str, fix: str) -> None:
         """Notes a finding."""
-        name = ".".join(path_of(key))
+        name = ".".join(map(str, path_of(key)))
         self._by_kind.setdefault((where, name, fix), Finding(where, name, expected, found, fix))
 
     @property

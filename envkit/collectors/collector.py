@@ -12,7 +12,7 @@ from envkit.collectors.trajectories import TrajectoryCounter
 from envkit.core.env import EnvBase
 from envkit.core.exploration import ExplorationType, set_exploration_type
 from envkit.core.policies import Policy
-from envkit.core.runner import Runner
+from envkit.core.rollout import make_runner
 
 __all__ = ["Collector"]
 
@@ -87,7 +87,7 @@ class Collector:
         self.frames = 0
         self._restarts = False
         policy_device = policy_device if policy_device is not None else device
-        self._runner = Runner(
+        self._runner = make_runner(
             env, policy, None if policy_device is None or policy_device == env_device else torch.device(policy_device)
         )
         self._trajectories = TrajectoryCounter(count)

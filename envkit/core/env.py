@@ -300,6 +300,8 @@ class EnvBase(EnvSpecs):
         elif not self.batch_locked:
             size = tensordict.batch_size[: tensordict.ndim - self.batch_dims]
         spec = self._get_spec("action")
+        if self.plan.unequal:
+            return tensordict.update(spec.rand(size, generator=self._runtime.generator))
         for key, leaf in spec.items(True, True):
             for path in (key[:depth] for depth in range(1, len(key))) if isinstance(key, tuple) else ():
                 if tensordict.get(path, None) is None:

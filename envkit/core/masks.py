@@ -49,6 +49,8 @@ def has_mask(tensordict: TensorDictBase, plan: Plan, name: str) -> bool:
     flat = entries(tensordict)
     if name in flat:
         return True
+    if plan.unequal:
+        return any(path_of(key)[-1] == name for key in tensordict.keys(True, True))
     for path in plan.levels:
         level: Any = flat
         for part in path:
@@ -137,6 +139,10 @@ def merge_reset(plan: Plan, tensordict: TensorDictBase, out: TensorDictBase, mas
     """
     declared = {*plan.observation_keys, *plan.done_keys, *plan.state_keys}
     for key in _leaves(out):
+        if plan.unequal and (group := _group_of(key, plan)) is not None:
+            if key == group:
+                _merge_group(plan, group, out.get(group), tensordict.get(group, None), masks, into_old=True)
+            continue
         mask = mask_of(key, plan, masks)
         new, old = out.get(key), tensordict.get(key, None)
         if old is None and not bool(mask.all()):
@@ -153,8 +159,9 @@ def refuse_gaps(plan: Plan, tensordict: TensorDictBase) -> None:
     Raises:
         EnvDataError: an entry is missing.
     """
+    found = set(tensordict.keys(True, True))
     for key in (*plan.observation_keys, *plan.done_keys):
-        if tensordict.get(key, None) is None:
+        if key not in found:
             raise _nothing_there("reset", key)
 
 
@@ -174,7 +181,7 @@ def merge_step(
         out = plan.next_spec.zero()
     for key in (*plan.observation_keys, *plan.done_keys, *plan.reward_keys):
         mask = mask_of(key, plan, masks)
-        if bool(mask.all()):
+        if bool(mask.all()) or (plan.unequal and _group_of(key, plan) is not None):
             continue
         new = out.get(key)
         old = torch.zeros_like(new) if key in plan.reward_keys else tensordict.get(key, None)
@@ -183,7 +190,33 @@ def merge_step(
                 raise _nothing_there("step", key)
             continue
         out.set(key, blend(mask, new, old))
+    for group in plan.unequal:
+        _merge_group(plan, group, out.get(group), tensordict.get(group, None), masks)
     return out
+
+
+def _group_of(key: NestedKey, plan: Plan) -> NestedKey | None:
+    """The group of unequal elements that an entry belongs to."""
+    path = path_of(key)
+    return next((group for group in plan.unequal if path[: len(path_of(group))] == path_of(group)), None)
+
+
+def _merge_group(plan: Plan, group: NestedKey, new: Any, old: Any, masks: Masks, *, into_old: bool = False) -> None:
+    """The same for a group of unequal elements: blends ``new`` with ``old``, within ``new`` or within ``old``."""
+    what = "reset" if into_old else "step"
+    if old is None:
+        raise _nothing_there(what, group)
+    lead = torch.Size((*new.batch_size, 1))
+    mask = aligned(mask_of((*path_of(group), ""), plan, masks), lead).expand(lead)
+    dim = new.stack_dim
+    for inside, element, before in zip(mask.unbind(dim), new.unbind(dim), old.unbind(dim), strict=True):
+        for key in list(element.keys(True, True)):
+            value, last = element.get(key), before.get(key, None)
+            if last is None:
+                if (*path_of(group), *path_of(key)) not in plan.reward_keys:
+                    raise _nothing_there(what, (*path_of(group), *path_of(key)))
+                last = torch.zeros_like(value)
+            (before if into_old else element).set(key, blend(inside, value, last))
 
 
 def _nothing_there(what: str, key: NestedKey) -> EnvDataError:

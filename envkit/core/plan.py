@@ -14,7 +14,7 @@ import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 
 from envkit.errors import EnvDataError, SpecError
-from envkit.specs import Categorical, Composite, NonTensor, TensorSpec
+from envkit.specs import Categorical, Composite, StackedComposite, TensorSpec
 from envkit.storage import peek, put
 
 __all__ = ["DoneGroup", "Plan", "complete_done_spec", "path_of"]
@@ -147,6 +147,7 @@ class Plan:
         groups_apart: whether no done group lies below another one. Then whatever is done is reset by its own mask, and
             no row from which a step is taken holds a flag that is up.
         levels: paths of the nested levels, which may have masks of their own.
+        unequal: keys of groups whose elements differ in shape or in their entries; their data is a lazy stack.
 
     Raises:
         SpecError: two roles claim the same key.
@@ -183,22 +184,39 @@ class Plan:
         self.levels = [path_of(key) for key in self.root_spec.keys(True) if isinstance(self.root_spec[key], Composite)]
         self.carried = [*self.observation_keys]
         self.kept = [key for key in self.state_keys if key not in self.carried]
+        self.unequal = [key for key, _ in _stacks(self.root_spec)]
+        self._ragged = {key for spec in (observation, reward, action, state) for key in _ragged(spec)}
         self._values = [
             _Leaf(key, leaf.shape, leaf.dtype, role == "reward", not leaf.has_dynamic_shape)
             for role, spec in (("observation", observation), ("reward", reward))
             for key, leaf in spec.items(True, True)
-            if not isinstance(leaf, NonTensor)
+            if leaf.dtype is not None and key not in self._ragged
         ]
         self._root_values = [leaf for leaf in self._values if not leaf.reshape]
+        self._reset_stacks, rewards = _stacks(observation), _stacks(reward)
+        self._step_stacks = [*self._reset_stacks, *rewards]
         self._data_keys = [
-            key for spec in (observation, reward) for key, leaf in spec.items(True, True) if isinstance(leaf, NonTensor)
+            key for spec in (observation, reward) for key, leaf in spec.items(True, True) if leaf.dtype is None
         ]
 
     @property
     def has_dynamic_specs(self) -> bool:
         """Whether some leaf has a size of -1 or is non-tensor data, so that rows cannot share one tensor."""
         leaves = (*self.root_spec.values(True, True), *self.next_spec.values(True, True))
-        return any(isinstance(leaf, NonTensor) or leaf.has_dynamic_shape for leaf in leaves)
+        return bool(self.unequal) or any(leaf.dtype is None or leaf.has_dynamic_shape for leaf in leaves)
+
+    def is_ragged(self, key: NestedKey) -> bool:
+        """Whether the values at ``key`` differ in shape between the elements of a group."""
+        return key in self._ragged
+
+    def stacks(self, method: str) -> list[tuple[NestedKey, StackedComposite]]:
+        """The groups of unequal elements in what ``_reset`` or ``_step`` returns."""
+        return self._reset_stacks if method == "_reset" else self._step_stacks
+
+    def step_masks(self, flags: Mapping[NestedKey, torch.Tensor]) -> dict[NestedKey, torch.Tensor]:
+        """The step masks of what is not done, by ``flags`` (by reset key); a flag at the root has the last word."""
+        masks = {_key(*path_of(key)[:-1], "_step"): ~flag for key, flag in flags.items()}
+        return {"_step": masks["_step"]} if "_step" in masks else masks
 
     def sized(self, size: torch.Size) -> Plan:
         """The plan of the same specs with ``size`` in front of every shape."""
@@ -277,6 +295,32 @@ class Plan:
         for key in self._data_keys:
             if key not in out.keys(True):
                 raise self._missing(key, out, method)
+        for key, stack in self.stacks(method):
+            self._complete_stack(out, key, stack, method)
+
+    def _complete_stack(self, out: TensorDictBase, key: NestedKey, stack: StackedComposite, method: str) -> None:
+        """Compares a group of unequal elements with their specs, one by one."""
+        group = out.get(key, None)
+        if group is None:
+            raise self._missing(key, out, method)
+        elements = zip(group.unbind(stack.stack_dim), stack.unbind(stack.stack_dim), strict=True)
+        for index, (element, spec) in enumerate(elements):
+            for name, leaf in spec.items(True, True):
+                value, place = element.get(name, None), (*path_of(key), index, *path_of(name))
+                if value is None:
+                    raise EnvDataError(
+                        f"{place} is missing from what the env's {method} returned: found only "
+                        f"{sorted(map(str, element.keys(True, True)))}"
+                    )
+                if leaf.dtype is not None and not self._fits(value, leaf.shape):
+                    raise EnvDataError(
+                        f"{place} returned by the env's {method}: expected shape {list(leaf.shape)}, "
+                        f"found {list(value.shape)}"
+                    )
+                if leaf.dtype is not None and value.dtype is not leaf.dtype:
+                    raise EnvDataError(
+                        f"{place} returned by the env's {method}: expected dtype {leaf.dtype}, found {value.dtype}"
+                    )
 
     @staticmethod
     def _missing(key: NestedKey, out: TensorDictBase, method: str) -> EnvDataError:
@@ -342,11 +386,36 @@ def _done_groups(done: Composite) -> list[DoneGroup]:
     return groups
 
 
+def _stacks(spec: Composite) -> list[tuple[NestedKey, StackedComposite]]:
+    return [(key, value) for key in spec.keys(True) if isinstance(value := spec[key], StackedComposite)]
+
+
+def _ragged(spec: Composite) -> list[NestedKey]:
+    """Keys of leaves of unequal elements that no tensor can hold together."""
+    stacks = [path_of(key) for key, _ in _stacks(spec)]
+    return [
+        key
+        for key, leaf in spec.items(True, True)
+        if leaf.has_dynamic_shape and any(path_of(key)[: len(stack)] == stack for stack in stacks)
+    ]
+
+
 def _merge(*specs: Composite) -> Composite:
     """One Composite with the leaves of all; a later spec replaces a leaf of the same name."""
     out = specs[0].clone()
     for spec in specs[1:]:
         for key, value in spec.clone().items():
             there = out.get(key, None)
-            out[key] = _merge(there, value) if isinstance(there, Composite) and isinstance(value, Composite) else value
+            out[key] = _join(there, value) if isinstance(there, Composite) and isinstance(value, Composite) else value
     return out
+
+
+def _join(first: Composite, second: Composite) -> Composite:
+    """The same for two levels, of which either may be a stack of unequal elements."""
+    stack = next((spec for spec in (first, second) if isinstance(spec, StackedComposite)), None)
+    if stack is None:
+        return _merge(first, second)
+    dim = stack.stack_dim
+    pairs = zip(first.unbind(dim), second.unbind(dim), strict=True)
+    joined: Any = [_join(*pair) for pair in pairs]
+    return torch.stack(joined, dim)  # type: ignore[return-value]

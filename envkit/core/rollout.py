@@ -11,13 +11,14 @@ import torch
 from tensordict import TensorDictBase
 
 from envkit.core.exploration import ExplorationType, set_exploration_type
+from envkit.core.loose import LooseRunner
 from envkit.core.policies import Policy, open_loop
 from envkit.core.runner import Runner
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
 
-__all__ = ["rollout"]
+__all__ = ["make_runner", "rollout"]
 
 FIRST_ROWS = 256
 
@@ -103,13 +104,11 @@ def rollout(
     size = None if tensordict is None or self.batch_locked else tensordict.batch_size
     if actions is not None:
         policy = open_loop(actions, self.plan)
-    runner = Runner(self, policy, _device_of(policy) if auto_cast_to_device else None, size)
+    runner = make_runner(self, policy, _device_of(policy) if auto_cast_to_device else None, size)
     runner.open(min(max_steps, FIRST_ROWS) if any_done or all_done else max_steps)
 
     def each(row: int) -> None:
-        step = runner.root.reader(runner.root.columns)(row)
-        step.set("next", runner.following.reader(runner.following.columns)(row))
-        callback(self, step)  # type: ignore[misc]
+        callback(self, runner.step_at(row))  # type: ignore[misc]
 
     report = None if callback is None else each
     explore = nullcontext() if exploration_type is None else set_exploration_type(exploration_type)
@@ -128,11 +127,7 @@ def rollout(
                 break
             runner.grow(min(2 * runner.rows, max_steps))
     if set_truncated:
-        for group in self.plan.done_groups:
-            if group.truncated is not None:
-                truncated, done = (runner.following.columns[key][steps - 1] for key in (group.truncated, group.done))
-                truncated |= ~done
-                done.fill_(True)
+        runner.truncate(steps - 1)
     result = runner.tensordict(steps)
     if 2 * steps < runner.rows and not self.has_dynamic_specs:
         result = result.clone()  # gives back the rows that were not needed
@@ -141,13 +136,18 @@ def rollout(
     return result if out is None else out.update_(result)
 
 
+def make_runner(env: EnvBase, *arguments: Any) -> Runner | LooseRunner:
+    """What steps ``env``, by rows if they can hold its data."""
+    return LooseRunner(env, *arguments) if env.plan.unequal else Runner(env, *arguments)
+
+
 def _when_to_break(any_done: bool | None, all_done: bool | None) -> tuple[bool, bool]:
     if any_done and all_done:
         raise TypeError("break_when_any_done and break_when_all_done: expected at most one of them to be True")
     return any_done is not False and not all_done, bool(all_done)
 
 
-def _begin(env: EnvBase, runner: Runner, auto_reset: bool, tensordict: TensorDictBase | None) -> None:
+def _begin(env: EnvBase, runner: Runner | LooseRunner, auto_reset: bool, tensordict: TensorDictBase | None) -> None:
     if tensordict is None:
         if not auto_reset:
             raise TypeError("auto_reset=False: expected the tensordict to start from, found None")

@@ -101,7 +101,10 @@ class TensorDictRows:
         for column in self._ended:
             if column[row]:
                 return True
-        return any(array[row].any() for array in self._done)
+        for array in self._done:  # noqa: SIM110 - a generator costs as much as what it asks for
+            if array[row].any():
+                return True
+        return False
 
 
 class _PartialReset:

@@ -239,12 +239,7 @@ class Runner:
         return stop
 
     def _undone(self, row: int) -> dict[NestedKey, torch.Tensor]:
-        """The step masks of what is not done after ``row``; a flag at the root has the last word."""
-        masks: dict[NestedKey, torch.Tensor] = {}
-        for key, column in self._done:
-            prefix = path_of(key)[:-1]
-            masks[(*prefix, "_step") if prefix else "_step"] = ~column[row]
-        return {"_step": masks["_step"]} if "_step" in masks else masks
+        return self.plan.step_masks({key: column[row] for key, column in self._done})
 
     def all_ended(self, row: int) -> bool:
         """Whether everything was done after the step of ``row``."""
@@ -324,6 +319,19 @@ class Runner:
         self._bind()
 
     # ---------------------------------------------------------------- results
+
+    def step_at(self, row: int) -> TensorDictBase:
+        """The data of the step of ``row``, over the rows' memory."""
+        step = self.root.reader(self.root.columns)(row)
+        return step.set("next", self.following.reader(self.following.columns)(row))
+
+    def truncate(self, row: int) -> None:
+        """Marks the step of ``row`` as truncated, where it has not terminated."""
+        for group in self.plan.done_groups:
+            if group.truncated is not None:
+                truncated, done = (self.following.columns[key][row] for key in (group.truncated, group.done))
+                truncated |= ~done
+                done.fill_(True)
 
     def tensordict(self, stop: int) -> TensorDictBase:
         """Rows up to ``stop``, of batch size ``(*env.batch_size, stop)`` with the last dimension named ``"time"``.

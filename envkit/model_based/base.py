@@ -22,8 +22,8 @@ class ModelBasedEnvBase(EnvBase):
     """An env whose steps are those of a module that predicts them.
 
     The module reads the action and states from a TensorDict and writes observations and reward into it, as a
-    ``TensorDictModule`` or ``TensorDictSequential`` does. An entry that it both reads and writes, such as a hidden state,
-    is declared in ``state_spec`` and in ``observation_spec``. Where it writes no done flags, nothing ever ends.
+    ``TensorDictModule`` or ``TensorDictSequential`` does. An entry that it both reads and writes, such as a hidden
+    state, is declared in ``state_spec`` and in ``observation_spec``. Where it writes no done flags, nothing ever ends.
 
     A subclass assigns the specs, or takes them from another env by :meth:`set_specs_from_env`, and defines ``_reset``.
     The env has the module's parameters, gradients flow through :meth:`~envkit.EnvBase.step` (rollouts and collectors

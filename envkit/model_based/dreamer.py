@@ -32,8 +32,8 @@ class DreamerEnv(ModelBasedEnvBase):
     action                                                as ``action_spec``, or :meth:`set_specs_from_env`, says
     ============== ====================================== =========================================================
 
-    A reset starts from the ``state`` and ``belief`` in its input (those that were inferred from real data), if there are
-    any and it is not the reset of elements that ended, and from zeros otherwise.
+    A reset starts from the ``state`` and ``belief`` in its input (those that were inferred from real data), if there
+    are any and it is not the reset of elements that ended, and from zeros otherwise.
 
     Args:
         world_model: reads ``state``, ``belief`` and the action, writes the next ``state`` and ``belief`` and the
@@ -72,7 +72,7 @@ class DreamerEnv(ModelBasedEnvBase):
         self.full_action_spec, self.full_reward_spec = env.full_action_spec.clone(), env.full_reward_spec.clone()
         return self
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self.batch_size if tensordict is None else tensordict.batch_size
         out = TensorDict({}, size, device=self.device)
         given = tensordict is not None and "_reset" not in tensordict

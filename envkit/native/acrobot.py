@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
 from envkit.native.base import NativeEnv
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
@@ -129,6 +129,7 @@ class AcrobotEnv(NativeEnv):
         ValueError: unknown equations.
 
     Examples:
+        >>> from tensordict import TensorDict
         >>> AcrobotEnv().rollout(10, tensordict=TensorDict({}, [64]))["observation"].shape
         torch.Size([64, 10, 6])
     """
@@ -153,7 +154,7 @@ class AcrobotEnv(NativeEnv):
         super().__init__(device, batch_size)
         if book_or_nips not in ("book", "nips"):
             raise ValueError(f"book_or_nips: expected 'book' or 'nips', found {book_or_nips!r}")
-        self.physics = {
+        self.physics: dict[str, Any] = {
             "dt": dt,
             "link_length_1": link_length_1,
             "link_mass_1": link_mass_1,
@@ -171,7 +172,7 @@ class AcrobotEnv(NativeEnv):
         self.action_spec_unbatched = Categorical(3)
         self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         return unchecked({"observation": _observation(self._uniform((*size, 4), -0.1, 0.1))}, size, self._device)
 
@@ -179,7 +180,7 @@ class AcrobotEnv(NativeEnv):
         cos1, sin1, cos2, sin2, dtheta1, dtheta2 = tensordict.get("observation").unbind(-1)
         state = torch.stack((torch.atan2(sin1, cos1), torch.atan2(sin2, cos2), dtheta1, dtheta2), -1)
         torque = (tensordict.get("action") - 1).to(state.dtype)
-        state = acrobot_dynamics(state, torque, **self.physics)  # type: ignore[arg-type]
+        state = acrobot_dynamics(state, torque, **self.physics)
         theta1, theta2 = state[..., 0:1], state[..., 1:2]
         terminated = -theta1.cos() - (theta1 + theta2).cos() > 1.0
         reward = terminated.to(state.dtype) - 1.0

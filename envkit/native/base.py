@@ -45,7 +45,7 @@ class NativeEnv(EnvBase):
         """See :meth:`~envkit.EnvBase.to`; the random stream starts anew on the other device, from the same seed."""
         super().to(device)
         if self._random is not None:
-            self._random = torch.Generator(self._device).manual_seed(self._random.initial_seed())  # type: ignore[arg-type]
+            self._random = torch.Generator(self._device).manual_seed(self._random.initial_seed())
         return self
 
     def _size(self, tensordict: TensorDictBase | None) -> torch.Size:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
 from envkit.native.base import NativeEnv
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
@@ -118,6 +118,7 @@ class CartPoleEnv(NativeEnv):
         ValueError: an unknown integrator.
 
     Examples:
+        >>> from tensordict import TensorDict
         >>> env = CartPoleEnv()
         >>> _ = env.set_seed(0)
         >>> data = env.rollout(100, break_when_any_done=False, tensordict=TensorDict({}, [64]))
@@ -146,7 +147,7 @@ class CartPoleEnv(NativeEnv):
             raise ValueError(
                 f"kinematics_integrator: expected 'euler' or 'semi-implicit euler', found {kinematics_integrator!r}"
             )
-        self.physics = {
+        self.physics: dict[str, Any] = {
             "gravity": gravity,
             "masscart": masscart,
             "masspole": masspole,
@@ -163,7 +164,7 @@ class CartPoleEnv(NativeEnv):
         self.action_spec_unbatched = Categorical(2)
         self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         return unchecked({"observation": self._uniform((*size, 4), -0.05, 0.05)}, size, self._device)
 

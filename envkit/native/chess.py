@@ -43,9 +43,9 @@ class ChessEnv(EnvBase):
                                                      ``include_san``)
     ================== ============================= ====================================================
 
-    Actions are numbered by their UCI notation, of which there are 1,968 (every move of a queen or a knight on an empty
-    board, and promotions), whatever the position; :attr:`moves` lists them in alphabetic order. Random actions (rollouts
-    without a policy, :meth:`rand_action`) are drawn among the legal ones.
+    Actions are numbered by their UCI notation, of which there are 1,968 (every move of a queen or a knight on an
+    empty board, and promotions), whatever the position; :attr:`moves` lists them in alphabetic order. Random actions
+    (rollouts without a policy, :meth:`rand_action`) are drawn among the legal ones.
 
     A stateful env has one game, which it plays on whatever TensorDict it is given. With ``stateful=False`` a step
     starts from the position in its input's ``"fen"``, and so does a reset if there is one and it is not the reset of
@@ -138,7 +138,7 @@ class ChessEnv(EnvBase):
         """Numbers of the legal moves, in ascending order."""
         return [] if board.is_game_over() else sorted(_numbers()[move.uci()] for move in board.legal_moves)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         given = tensordict is not None and "_reset" not in tensordict and tensordict.get("fen", None) is not None
         self._board = self._board_of(tensordict) if given and not self.stateful else _library().Board(self._fen)
         return self._shown(self._board, "")

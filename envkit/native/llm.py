@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
 from envkit.native.base import NativeEnv
 from envkit.native.tokens import Tokenizer, each_text, encoded
-from envkit.specs import Bounded, Categorical, Composite, NonTensor, Unbounded
+from envkit.specs import Bounded, Categorical, Composite, NonTensor, TensorSpec, Unbounded
 from envkit.storage import unchecked
 
 __all__ = ["LLMEnv"]
@@ -32,8 +32,8 @@ class LLMEnv(NativeEnv):
     truncated        bool ``[*batch, 1]``               there is no room for another one
     ================ ================================== ===================================================
 
-    With ``str2str=True`` observation (``"text"``) and action are strings, one for each element of the batch, an action is
-    a piece of text of any length, ``eos`` is a text that an action ends with, and the room is counted in tokens if
+    With ``str2str=True`` observation (``"text"``) and action are strings, one for each element of the batch. An action
+    is a piece of text of any length, ``eos`` is a text that an action ends with, and the room is counted in tokens if
     there is a tokenizer, and in characters otherwise. Rollouts are then lazy stacks.
 
     Args:
@@ -44,8 +44,8 @@ class LLMEnv(NativeEnv):
         max_tokens: room for the prompt and what follows it.
         eos: the token (or the text) that ends an episode.
         pad_token_id: stands where there is no token yet.
-        reward: from the TensorDict of what follows a step to its reward, a tensor of shape ``[*batch, 1]`` (or a number,
-            without a batch). It finds ``terminated`` and ``truncated`` there as well.
+        reward: from the TensorDict of what follows a step to its reward, a tensor of shape ``[*batch, 1]`` (or a
+            number, without a batch). It finds ``terminated`` and ``truncated`` there as well.
         str2str: strings instead of tokens.
         device: device of inputs and outputs.
         batch_size: a batch size of the env's own; without one it goes by that of its input.
@@ -65,6 +65,9 @@ class LLMEnv(NativeEnv):
         >>> td["next", "text"], td["next", "terminated"]
         ('The answer is 42.', tensor([True]))
     """
+
+    _prompts: torch.Tensor
+    _lengths: torch.Tensor
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class LLMEnv(NativeEnv):
             self._texts = [text if isinstance(text, str) else self._decoded(text) for text in prompts]
             lengths = [self._length(text) for text in self._texts]
             self.observation_spec_unbatched = Composite(text=NonTensor((), example_data=self._texts[0]))
-            self.action_spec_unbatched = NonTensor((), example_data=" ")
+            action: TensorSpec = NonTensor((), example_data=" ")
         else:
             vocab_size = vocab_size or getattr(tokenizer, "vocab_size", None)
             if vocab_size is None:
@@ -107,7 +110,7 @@ class LLMEnv(NativeEnv):
                 tokens=Bounded(0, max(vocab_size - 1, pad_token_id), (max_tokens,), dtype=torch.int64),
                 attention_mask=Categorical(2, (max_tokens,), dtype=torch.bool),
             )
-            self.action_spec_unbatched = Categorical(vocab_size)
+            action = Categorical(vocab_size)
         if max(lengths) >= max_tokens:
             raise ValueError(
                 f"prompts: expected fewer than max_tokens={max_tokens} tokens, found {max(lengths)} in prompt "
@@ -117,6 +120,7 @@ class LLMEnv(NativeEnv):
             rows = [[*prompt, *[pad_token_id] * (max_tokens - len(prompt))] for prompt in numbers]
             self.register_buffer("_prompts", torch.tensor(rows, device=self._device), persistent=False)
             self.register_buffer("_lengths", torch.tensor(lengths, device=self._device), persistent=False)
+        self.action_spec_unbatched = action
         self.state_spec_unbatched = self.observation_spec_unbatched.clone()
         flag = Categorical(2, (1,), dtype=torch.bool)
         self.full_done_spec_unbatched = Composite(done=flag, terminated=flag.clone(), truncated=flag.clone())
@@ -130,7 +134,7 @@ class LLMEnv(NativeEnv):
     def _length(self, text: str) -> int:
         return len(text) if self.tokenizer is None else len(self.tokenizer.encode(text))
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         count = len(self._texts) if self.str2str else len(self._prompts)
         which = torch.randint(count, size, generator=self._random, device=self._device)
@@ -165,7 +169,7 @@ class LLMEnv(NativeEnv):
         size = tensordict.batch_size
         pieces, texts = (_flat(tensordict.get(key), len(size)) for key in ("action", "text"))
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
-        ended = [self.eos is not None and piece.endswith(self.eos) for piece in pieces]
+        ended = [self.eos is not None and piece.endswith(str(self.eos)) for piece in pieces]
         full = [self._length(text) >= self.max_tokens and not end for text, end in zip(texts, ended, strict=True)]
         numbers = torch.arange(size.numel()).reshape(size).tolist()
         flags = [torch.tensor(flag, device=self._device).reshape(*size, 1) for flag in (ended, full)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
 from envkit.native.base import NativeEnv
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
@@ -76,6 +77,7 @@ class MountainCarEnv(NativeEnv):
         batch_size: a batch size of the env's own; without one it goes by that of its input.
 
     Examples:
+        >>> from tensordict import TensorDict
         >>> MountainCarEnv().rollout(10, tensordict=TensorDict({}, [64]))["next", "reward"].sum()
         tensor(-640.)
     """
@@ -95,7 +97,7 @@ class MountainCarEnv(NativeEnv):
     ) -> None:
         super().__init__(device, batch_size)
         self.goal_velocity, self.goal_position, self.force = goal_velocity, goal_position, force
-        self.physics = {
+        self.physics: dict[str, Any] = {
             "gravity": gravity,
             "min_position": min_position,
             "max_position": max_position,
@@ -106,7 +108,7 @@ class MountainCarEnv(NativeEnv):
         self.action_spec_unbatched = Categorical(3)
         self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         position = self._uniform((*size, 1), -0.6, -0.4)
         return unchecked({"observation": torch.cat((position, torch.zeros_like(position)), -1)}, size, self._device)

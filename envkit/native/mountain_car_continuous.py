@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
 from envkit.native.base import NativeEnv
 from envkit.native.mountain_car import mountain_car_dynamics
@@ -40,6 +41,7 @@ class MountainCarContinuousEnv(NativeEnv):
         batch_size: a batch size of the env's own; without one it goes by that of its input.
 
     Examples:
+        >>> from tensordict import TensorDict
         >>> data = MountainCarContinuousEnv().rollout(10, tensordict=TensorDict({}, [64]))
         >>> torch.allclose(data["next", "reward"], -0.1 * data["action"] ** 2)
         True
@@ -60,7 +62,7 @@ class MountainCarContinuousEnv(NativeEnv):
     ) -> None:
         super().__init__(device, batch_size)
         self.goal_velocity, self.goal_position, self.power = goal_velocity, goal_position, power
-        self.physics = {
+        self.physics: dict[str, Any] = {
             "gravity": gravity,
             "min_position": min_position,
             "max_position": max_position,
@@ -71,7 +73,7 @@ class MountainCarContinuousEnv(NativeEnv):
         self.action_spec_unbatched = Bounded(-1.0, 1.0, (1,), dtype=torch.float32)
         self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         position = self._uniform((*size, 1), -0.6, -0.4)
         return unchecked({"observation": torch.cat((position, torch.zeros_like(position)), -1)}, size, self._device)

@@ -58,11 +58,11 @@ def pendulum_dynamics(
         >>> round(th.item() - math.pi, 4), round(thdot.item(), 4), round(reward.item(), 4)
         (0.015, 0.3, -9.8736)
     """
-    torque = torch.clamp(torque, -max_torque, max_torque)
+    torque = torch.clamp(torque, -max_torque, max_torque)  # type: ignore[arg-type]
     normalised = torch.remainder(th + math.pi, 2 * math.pi) - math.pi
     reward = -(normalised.square() + 0.1 * thdot.square() + 0.001 * torque.square())
     thdot = thdot + (1.5 * g / l * dt) * th.sin() + (3.0 / (m * l**2) * dt) * torque
-    thdot = torch.clamp(thdot, -max_speed, max_speed)
+    thdot = torch.clamp(thdot, -max_speed, max_speed)  # type: ignore[arg-type]
     return th + thdot * dt, thdot, reward
 
 
@@ -122,7 +122,14 @@ class PendulumEnv(NativeEnv):
         batch_size: Sequence[int] | torch.Size | None = None,
     ) -> None:
         super().__init__(device, batch_size)
-        self.physics = {"g": g, "m": m, "l": l, "dt": dt, "max_speed": max_speed, "max_torque": max_torque}
+        self.physics: dict[str, Any] = {
+            "g": g,
+            "m": m,
+            "l": l,
+            "dt": dt,
+            "max_speed": max_speed,
+            "max_torque": max_torque,
+        }
         self.cos_sin = cos_sin
         number = Unbounded((), dtype=torch.float32)
         if cos_sin:
@@ -163,7 +170,7 @@ class PendulumEnv(NativeEnv):
         }
         return TensorDict({"params": TensorDict(values, size, device=self._device)}, size, device=self._device)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         th, thdot = self._uniform(size, -math.pi, math.pi), self._uniform(size, -1.0, 1.0)
         if self.cos_sin:

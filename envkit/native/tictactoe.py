@@ -112,7 +112,7 @@ class TicTacToeEnv(NativeEnv):
             mask = torch.ones((*tensordict.batch_size, 9), dtype=torch.bool, device=self._device)
         return tensordict.set("action", _draw(mask, self._runtime.generator))
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
         size = self._size(tensordict)
         board = torch.full((*size, 3, 3), -1, dtype=torch.int8, device=self._device)
         turn = torch.zeros((*size, 1), dtype=torch.int8, device=self._device)
@@ -159,10 +159,10 @@ class TicTacToeEnv(NativeEnv):
         if bool(illegal.any()):
             where = tuple(illegal.squeeze(-1).nonzero()[0].tolist())
             of = f" of element {list(where)}" if where else ""
-            board = tensordict["board"][where].tolist()
+            board, action = (tensordict[key][where].tolist() for key in ("board", "action"))
             raise InvalidActionError(
-                f"'action'{of}: expected a free field of a game that is not over, found {int(tensordict['action'][where])} "
-                f"on the board {board}; illegal_moves='lose' makes it a lost game"
+                f"'action'{of}: expected a free field of a game that is not over, found {action} on the board "
+                f"{board}; illegal_moves='lose' makes it a lost game"
             )
 
 

@@ -8,13 +8,13 @@ is imported: with a version that keeps them elsewhere, the public ways are taken
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from tensordict import NestedKey, TensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase
 
-__all__ = ["entries", "peek", "put", "unchecked"]
+__all__ = ["entries", "flat_items", "peek", "put", "unchecked"]
 
 
 def _public(source: dict[str, Any], batch_size: torch.Size, device: torch.device | None = None) -> TensorDict:
@@ -91,10 +91,29 @@ def put(tensordict: TensorDictBase, key: NestedKey, value: Any) -> None:
     level: Any = tensordict
     name: Any = key
     if key.__class__ is not str:
-        *above, name = key
-        for part in above:
+        name = key[-1]
+        for part in key[:-1]:
             level = peek(level, part) if level.__class__ is TensorDict else None
     if _KNOWN and level.__class__ is TensorDict and not level._is_locked:
         level._tensordict[name] = value
     else:
         tensordict.set(key, value)
+
+
+def flat_items(tensordict: TensorDictBase) -> Iterator[tuple[Any, Any]]:
+    """All leaves with their paths; an element of a lazy stack is a number in the path, for its leaves may be its own.
+
+    Examples:
+        >>> unequal = [TensorDict({"x": torch.zeros(1)}), TensorDict({"x": torch.zeros(2), "y": torch.zeros(1)})]
+        >>> [path for path, _ in flat_items(TensorDict({"g": TensorDict.lazy_stack(unequal)}))]
+        [('g', 0, 'x'), ('g', 1, 'x'), ('g', 1, 'y')]
+    """
+    if isinstance(tensordict, LazyStackedTensorDict):
+        parts: Any = enumerate(tensordict.unbind(tensordict.stack_dim))
+    else:
+        parts = tensordict.items()
+    for name, value in parts:
+        if isinstance(value, TensorDictBase):
+            yield from (((name, *path), leaf) for path, leaf in flat_items(value))
+        else:
+            yield (name,), value

@@ -219,7 +219,7 @@ def _level(
         for name, index in leaves:
             value = values[index]
             if value.__class__ is not torch.Tensor and not isinstance(value, (torch.Tensor, TensorDictBase)):
-                value = NonTensorData(value, batch_size=size)  # type: ignore[arg-type]
+                value = NonTensorData(value, batch_size=size)
             made[name] = value
         for name, make in levels:
             made[name] = make(values)

@@ -7,10 +7,35 @@ import types
 import pytest
 
 import envkit
-from envkit import batched, collectors, core, errors, export, legacy, libs, specs, storage, transforms
+from envkit import (
+    batched,
+    collectors,
+    core,
+    errors,
+    export,
+    legacy,
+    libs,
+    model_based,
+    native,
+    specs,
+    storage,
+    transforms,
+)
 
 # Heavy, optional, or above envkit: what a user of the env layer must not pay for.
-STRANGERS = ["agents", "av", "matplotlib", "mujoco", "pettingzoo", "pygame", "rich", "tensorboard", "typer", "zoo"]
+STRANGERS = [
+    "agents",
+    "av",
+    "chess",
+    "matplotlib",
+    "mujoco",
+    "pettingzoo",
+    "pygame",
+    "rich",
+    "tensorboard",
+    "typer",
+    "zoo",
+]
 
 
 def test_the_public_list_is_what_the_package_offers():
@@ -28,7 +53,9 @@ def test_public_names_are_documented(name):
     assert (getattr(envkit, name).__doc__ or "").strip()
 
 
-@pytest.mark.parametrize("package", [batched, collectors, errors, export, legacy, libs, transforms])
+@pytest.mark.parametrize(
+    "package", [batched, collectors, errors, export, legacy, libs, model_based, native, transforms]
+)
 def test_whole_packages_are_exported_flat(package):
     assert package.__all__ == sorted(package.__all__)
     for name in package.__all__:

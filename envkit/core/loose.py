@@ -1,0 +1,198 @@
+"""The loop for data that no row can hold: groups of agents that differ from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase, is_tensor_collection
+
+from envkit.core.masks import any_true
+from envkit.core.plan import path_of
+from envkit.core.policies import Policy, on_tensordicts
+from envkit.errors import NonFiniteError, PolicyError
+from envkit.storage import flat_items
+
+if TYPE_CHECKING:
+    from envkit.core.env import EnvBase
+
+__all__ = ["LooseRunner"]
+
+
+class LooseRunner:
+    """Does what a :class:`~envkit.core.runner.Runner` does, through the public port, and keeps each step as it comes.
+
+    Args:
+        env: what is stepped.
+        policy: see :class:`~envkit.core.runner.Runner`.
+        policy_device: where the policy wants its input; None hands it over as it is.
+        batch_size: batch size of what is stepped, for a batch-unlocked env.
+    """
+
+    def __init__(
+        self,
+        env: EnvBase,
+        policy: Policy | None,
+        policy_device: torch.device | None = None,
+        batch_size: torch.Size | None = None,
+    ) -> None:
+        self.env, self.policy_device = env, policy_device
+        self.plan = env.plan if batch_size is None else env.plan_for(batch_size)
+        self.policy: Policy | None = None
+        self.reads: frozenset | None = None
+        if policy is not None:
+            self.policy, self.reads = on_tensordicts(policy, self.plan)
+        self.rows = 0
+        self._steps: list[TensorDictBase] = []
+        self._current: TensorDictBase | None = None
+        # What only the policy knows of and does not read; it does not pass from step to step.
+        self._answers: list[NestedKey] = []
+
+    def open(self, rows: int) -> None:
+        """Forgets the steps taken so far, and makes room for ``rows`` more."""
+        self.env.assert_open()
+        self.rows, self._steps = rows, []
+
+    def grow(self, rows: int) -> None:
+        """Makes room for ``rows`` steps in all."""
+        self.rows = rows
+
+    def reset(self) -> None:
+        """Resets the env."""
+        locked = self.env.batch_locked
+        self._current = self.env.reset(None if locked else TensorDict({}, self.plan.batch_size))
+
+    def start_from(self, tensordict: TensorDictBase) -> None:
+        """Goes on from the content of ``tensordict``."""
+        found = set(tensordict.keys(True, True))
+        for key in (*self.plan.observation_keys, *self.plan.done_keys, *self.plan.state_keys):
+            if key not in found:
+                raise KeyError(f"{key!r} is missing from the TensorDict to start from: found {sorted(map(str, found))}")
+        self._current = tensordict.copy()
+
+    # ------------------------------------------------------------------- loop
+
+    def run(
+        self,
+        start: int,
+        stop: int,
+        *,
+        until_done: bool = False,
+        last: bool = True,
+        each: Callable[[int], None] | None = None,
+    ) -> int:
+        """See :meth:`Runner.run <envkit.core.runner.Runner.run>`."""
+        return self._run(start, stop, last, each, lambda row: until_done and self.ended(row), self._reset_done)
+
+    def run_all(self, start: int, stop: int, *, last: bool = True, each: Callable[[int], None] | None = None) -> int:
+        """See :meth:`Runner.run_all <envkit.core.runner.Runner.run_all>`."""
+        return self._run(start, stop, last, each, self.all_ended, self._skip_done)
+
+    def _run(
+        self,
+        start: int,
+        stop: int,
+        last: bool,
+        each: Callable[[int], None] | None,
+        over: Callable[[int], bool],
+        prepare: Callable[[TensorDictBase, int], TensorDictBase],
+    ) -> int:
+        with torch.no_grad():
+            for row in range(start, stop):
+                step = self.env.step(self._act(self._current))
+                self._steps.append(step)
+                following = row + 1
+                if over(row) or (following == stop and not last):
+                    return following
+                if each is not None:
+                    each(row)
+                onward = self.env.step_mdp(step).exclude(*self.plan.action_keys, *self._answers)
+                self._current = prepare(onward, row)
+        return stop
+
+    def _reset_done(self, tensordict: TensorDictBase, row: int) -> TensorDictBase:
+        return self.env.maybe_reset(tensordict)
+
+    def _skip_done(self, tensordict: TensorDictBase, row: int) -> TensorDictBase:
+        masks = self._undone(row)
+        if any(not bool(mask.all()) for mask in masks.values()):
+            for key, mask in masks.items():
+                tensordict.set(key, mask)
+        return tensordict
+
+    def _act(self, tensordict: Any) -> TensorDictBase:
+        """What the policy is shown, with its answer."""
+        masks = {key: tensordict.get(key) for key in tensordict.keys(True, True) if path_of(key)[-1] == "_step"}
+        given = tensordict.exclude(*masks)
+        if self.policy is None:
+            given = self.env.rand_action(given)
+        else:
+            before = set(given.keys(True, True))
+            shown = given.copy() if self.policy_device is None else given.to(self.policy_device)
+            out = self.policy(shown)
+            answer = shown if out is None else out
+            # A single action may come alone.
+            given = given.update(answer if is_tensor_collection(answer) else dict(answer.items()))
+            found = set(given.keys(True, True))
+            for key in self.plan.action_keys:
+                if key not in found:
+                    raise PolicyError(f"the policy wrote no {key!r}: found only {sorted(map(str, found))}")
+            reads = self.reads or ()
+            self._answers = [key for key in found - before if key not in reads and key not in self.plan.action_keys]
+        for key, mask in masks.items():
+            given.set(key, mask)
+        return given
+
+    # ---------------------------------------------------------------- results
+
+    def _flags(self, row: int) -> dict[NestedKey, torch.Tensor]:
+        following = self._steps[row].get("next")
+        return {group.reset: following.get(group.done) for group in self.plan.done_groups}
+
+    def _undone(self, row: int) -> dict[NestedKey, torch.Tensor]:
+        return self.plan.step_masks(self._flags(row))
+
+    def ended(self, row: int) -> bool:
+        """Whether anything was done after step ``row``."""
+        return any_true(self._flags(row))
+
+    def all_ended(self, row: int) -> bool:
+        """Whether everything was done after step ``row``."""
+        return not any_true(self._undone(row))
+
+    def step_at(self, row: int) -> TensorDictBase:
+        """The data of step ``row``."""
+        return self._steps[row]
+
+    def truncate(self, row: int) -> None:
+        """Marks step ``row`` as truncated."""
+        following = self._steps[row].get("next")
+        for group in self.plan.done_groups:
+            if group.truncated is not None:
+                flag = ~following.get(group.terminated)
+                following.set(group.truncated, following.get(group.truncated) | flag)
+                following.set(group.done, torch.ones_like(flag))
+
+    def tensordict(self, stop: int) -> TensorDictBase:
+        """The steps up to ``stop``, a lazy stack with the last batch dimension named ``"time"``.
+
+        Raises:
+            NonFiniteError: the env returned NaN.
+        """
+        dim = self.plan.batch_dims
+        if self.env.check_finite:
+            for row, step in enumerate(self._steps[:stop]):
+                _refuse_nan(self.env, step, row)
+        out: Any = LazyStackedTensorDict.lazy_stack(self._steps[:stop], dim)
+        out.names = [*[None] * dim, "time"]
+        return out
+
+
+def _refuse_nan(env: EnvBase, step: TensorDictBase, row: int) -> None:
+    for path, value in flat_items(step):
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
+            raise NonFiniteError(
+                f"{path} of {type(env).__name__}: expected finite values, found nan at step {row}; set "
+                "env.check_finite = False to let them through"
+            )
