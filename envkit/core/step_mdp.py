@@ -14,6 +14,7 @@ from envkit.storage import entries, unchecked
 
 __all__ = ["step_mdp"]
 
+MOST_ROUTES = 64
 Keys = NestedKey | Sequence[NestedKey] | None
 
 
@@ -115,24 +116,35 @@ class _Level:
             for name in {path[0] for path in drop if len(path) > 1}
         }
         self.elsewhere = (drop_names, keep_other)
+        self.routes: dict[tuple, tuple[list[str], list[str]]] = {}
 
     def merge(self, like: TensorDictBase, before: dict[str, Any], after: dict[str, Any]) -> TensorDictBase:
         """Entries of ``after`` and, where there are none, of ``before``, in a TensorDict like ``like``."""
-        keep, skip, flat = {}, self.skip, True
-        for name, value in after.items():
-            if name not in skip:
-                keep[name] = value
-                if value.__class__ is not Tensor:
-                    flat = False
-        if self.keep_other:
-            for name, value in before.items():
-                if name not in keep and name not in skip:
-                    keep[name] = value
-                    if value.__class__ is not Tensor:
-                        flat = False
+        names = (*before, None, *after)
+        route = self.routes.get(names)
+        if route is None:
+            route = self._route(names, before, after)
+        keep, flat = {}, True
+        for name in route[0]:
+            value = keep[name] = after[name]
+            if value.__class__ is not Tensor:
+                flat = False
+        for name in route[1]:
+            value = keep[name] = before[name]
+            if value.__class__ is not Tensor:
+                flat = False
         if not flat:
             self._descend(keep, before, after)
         return unchecked(keep, like.batch_size, like.device)
+
+    def _route(self, names: tuple, before: Iterable[str], after: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Which entries come from either side; remembered, for the same names come again and again."""
+        taken = [name for name in after if name not in self.skip]
+        others = [name for name in before if self.keep_other and name not in self.skip and name not in taken]
+        if len(self.routes) >= MOST_ROUTES:
+            self.routes.clear()
+        self.routes[names] = (taken, others)
+        return taken, others
 
     def _descend(self, keep: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
         """Merges the nested TensorDicts in ``keep`` as well."""

@@ -568,7 +568,7 @@ def test_networks_see_the_observations_they_are_told(tmp_path):
     def make():
         return TransformedEnv(GymEnv("CartPole-v1"), StepCounter(max_steps=50)).append_transform(RewardSum())
 
-    with pytest.raises(SpecError, match="'step_count' to be a float32 vector.*leave it out of observation_keys"):
+    with pytest.raises(SpecError, match=r"'step_count' to be a float32 vector.*leave it out of observation_keys"):
         PPO(make())
     agent = PPO(make(), PPOConfig(steps_per_env=32), observation_keys=["observation"])
     agent.train(max_iters=2)
