@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensordict import TensorDictBase
+from tensordict import LazyStackedTensorDict, TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, any_true, read_masks
@@ -23,7 +23,8 @@ SPECS = ("full_action_spec", "state_spec", "observation_spec", "full_reward_spec
 class SerialEnv(RowEnv):
     """Several envs of one kind, stepped one after the other, as a single env with one more batch dimension.
 
-    Each env writes its own slice of the batch's rows in place, at the cost of a loop over them.
+    Each env writes its own slice of the batch's rows in place, at the cost of a loop over them. Envs with dynamic
+    specs, or with data that is no tensor, are stacked step by step instead, lazily.
     Attributes that the batch lacks are looked up in its envs and returned as a list.
 
     Args:
@@ -78,6 +79,11 @@ class SerialEnv(RowEnv):
             env.check_finite = value
 
     @property
+    def fits_rows(self) -> bool:
+        """See :attr:`~envkit.EnvBase.fits_rows`; only data of one layout can be sliced by env."""
+        return not self.has_dynamic_specs
+
+    @property
     def keeps_state(self) -> bool:
         """See :attr:`~envkit.EnvBase.keeps_state`."""
         return self._trusted and all(env.keeps_state for env in self._envs)
@@ -103,7 +109,7 @@ class SerialEnv(RowEnv):
                 outs.append(env.plan.root_spec.zero() if part is None else env.plan.root_spec.zero().update(part))
         kept = [key for key in plan.kept if all(out.get(key, None) is not None for out in outs)]
         keys = [*plan.observation_keys, *plan.done_keys, *kept]
-        return torch.stack([out.select(*keys) for out in outs])  # type: ignore[return-value]
+        return self._stacked([out.select(*keys) for out in outs])
 
     def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase:
         plan, outs = self.plan, []
@@ -112,7 +118,12 @@ class SerialEnv(RowEnv):
             whole = all(bool(mask.all()) for mask in own.values())
             outs.append(env.next_of(part.exclude(*own), None, None if whole else own, strict=False))
         keys = [*plan.observation_keys, *plan.reward_keys, *plan.done_keys]
-        return torch.stack([out.select(*keys) for out in outs])  # type: ignore[return-value]
+        return self._stacked([out.select(*keys) for out in outs])
+
+    def _stacked(self, outs: list[TensorDictBase]) -> TensorDictBase:
+        if self.fits_rows:
+            return torch.stack(outs)  # type: ignore[return-value, arg-type]
+        return LazyStackedTensorDict.lazy_stack(outs, 0)
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""

@@ -20,7 +20,7 @@ from envkit.core.rows import RowPort, TensorDictRows
 from envkit.core.seeding import seed_generator, spawn_seed
 from envkit.core.values import check_values
 from envkit.errors import ClosedEnvError, EnvDataError, ResetNeededError
-from envkit.storage import Slab, entries, put
+from envkit.storage import Slab, peek, put
 
 if TYPE_CHECKING:
     pass
@@ -212,10 +212,9 @@ class EnvBase(EnvSpecs):
                 the masks.
         """
         plan = self.plan_for(tensordict.batch_size)
-        given = entries(tensordict)
         masks = pop_masks(tensordict, plan, "_step") if has_mask(tensordict, plan, "_step") else None
         following = self.next_of(tensordict, plan, masks)
-        preset = given.get("next")
+        preset = peek(tensordict, "next")
         put(tensordict, "next", following if preset is None else preset.update(following))
         return tensordict
 
@@ -347,6 +346,11 @@ class EnvBase(EnvSpecs):
     def draws_from_spec(self) -> bool:
         """Whether random actions are plain samples of the action spec, so that a loop may draw many at once."""
         return type(self).rand_action is EnvBase.rand_action
+
+    @property
+    def fits_rows(self) -> bool:
+        """Whether the columns of a slab can hold the env's data; loops keep it step by step otherwise."""
+        return not self.plan.unequal
 
     @property
     def hides_last_observations(self) -> bool:

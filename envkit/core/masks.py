@@ -7,7 +7,7 @@ whatever they return outside a mask is replaced by what was there before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -46,11 +46,11 @@ Masks = Mapping[NestedKey, torch.Tensor]
 
 def has_mask(tensordict: TensorDictBase, plan: Plan, name: str) -> bool:
     """Whether there is an entry called ``name`` at the root or at a level that the specs know."""
+    if plan.unequal or isinstance(tensordict, LazyStackedTensorDict):
+        return any(path_of(key)[-1] == name for key in tensordict.keys(True, True))
     flat = entries(tensordict)
     if name in flat:
         return True
-    if plan.unequal:
-        return any(path_of(key)[-1] == name for key in tensordict.keys(True, True))
     for path in plan.levels:
         level: Any = flat
         for part in path:
@@ -137,6 +137,11 @@ def merge_reset(plan: Plan, tensordict: TensorDictBase, out: TensorDictBase, mas
     Raises:
         EnvDataError: the input has no content for an entry outside the masks.
     """
+    if isinstance(tensordict, LazyStackedTensorDict):
+        for before, after, own in _elements(tensordict, out, masks):
+            if any_true(own):
+                merge_reset(plan, before, after, own)
+        return tensordict
     declared = {*plan.observation_keys, *plan.done_keys, *plan.state_keys}
     for key in _leaves(out):
         if plan.unequal and (group := _group_of(key, plan)) is not None:
@@ -177,6 +182,13 @@ def merge_step(
         EnvDataError: the input has no content for an entry outside the masks, and ``strict`` is set; otherwise what
             the env returned stands there.
     """
+    if isinstance(tensordict, LazyStackedTensorDict):
+        zero = plan.next_spec.zero() if out is None else out
+        parts = [
+            merge_step(plan, before, after, own, strict=strict)
+            for before, after, own in _elements(tensordict, zero, masks)
+        ]
+        return LazyStackedTensorDict.lazy_stack(parts, tensordict.stack_dim)
     if out is None:
         out = plan.next_spec.zero()
     for key in (*plan.observation_keys, *plan.done_keys, *plan.reward_keys):
@@ -193,6 +205,15 @@ def merge_step(
     for group in plan.unequal:
         _merge_group(plan, group, out.get(group), tensordict.get(group, None), masks)
     return out
+
+
+def _elements(
+    tensordict: LazyStackedTensorDict, out: TensorDictBase, masks: Masks
+) -> Iterator[tuple[TensorDictBase, TensorDictBase, Masks]]:
+    """Input, output and masks of each element of a batch that no tensor can hold."""
+    dim = tensordict.stack_dim
+    for index, pair in enumerate(zip(tensordict.unbind(dim), out.unbind(dim), strict=True)):
+        yield *pair, {key: mask.select(dim, index) for key, mask in masks.items()}
 
 
 def _group_of(key: NestedKey, plan: Plan) -> NestedKey | None:

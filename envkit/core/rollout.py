@@ -138,7 +138,7 @@ def rollout(
 
 def make_runner(env: EnvBase, *arguments: Any) -> Runner | LooseRunner:
     """What steps ``env``, by rows if they can hold its data."""
-    return LooseRunner(env, *arguments) if env.plan.unequal else Runner(env, *arguments)
+    return Runner(env, *arguments) if env.fits_rows else LooseRunner(env, *arguments)
 
 
 def _when_to_break(any_done: bool | None, all_done: bool | None) -> tuple[bool, bool]:

@@ -63,7 +63,8 @@ class RowEnv(EnvBase):
         return TensorDictRows(self, plan, root, following)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
-        if not self.keeps_state and (self.plan.kept or not (tensordict is None or tensordict.is_empty())):
+        reads_more = not self.keeps_state and (self.plan.kept or not (tensordict is None or tensordict.is_empty()))
+        if reads_more or not self.fits_rows:
             apart = self._reset_apart(tensordict, **kwargs)
             if apart is not None:
                 return self._placed(apart)
@@ -82,12 +83,12 @@ class RowEnv(EnvBase):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         masks = read_masks(tensordict, self.plan, "_step")
-        ring = self._ring()
-        if not ring.complete(tensordict):
+        ring = self._ring() if self.fits_rows else None
+        if ring is None or not ring.complete(tensordict):
             apart = self._step_apart(tensordict, masks)
             if apart is not None:
                 return self._placed(apart)
-        return self._placed(ring.step(tensordict, entries(tensordict), masks))
+        return self._placed((ring or self._ring()).step(tensordict, entries(tensordict), masks))
 
     def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase | None:
         """The result of a step whose input lacks what a row would hold; None if that is of no matter."""

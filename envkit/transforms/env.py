@@ -83,6 +83,11 @@ class TransformedEnv(EnvBase):
         self.base_env.check_finite = value
 
     @property
+    def fits_rows(self) -> bool:
+        """See :attr:`~envkit.EnvBase.fits_rows`; as the base env."""
+        return self.base_env.fits_rows
+
+    @property
     def hides_last_observations(self) -> bool:
         """See :attr:`~envkit.EnvBase.hides_last_observations`; True as well if the base env does."""
         return super().hides_last_observations or self.base_env.hides_last_observations

@@ -176,16 +176,6 @@ class TestSpecs:
         assert env._envs[0].specs == cartpole().specs
         assert env._envs[0].batch_size == ()
 
-    def test_objects_need_envs_of_their_own(self):
-        class Text(EnvBase):
-            def __init__(self):
-                super().__init__()
-                self.observation_spec = Composite(text=NonTensor((), example_data="x"))
-                self.action_spec = Categorical(2)
-
-        with pytest.raises(TypeError, match="'text' has no fixed layout"):
-            SerialEnv(2, Text).reset()
-
 
 class TestConstruction:
     def test_one_function_each(self, scripted):
@@ -429,3 +419,49 @@ class TestWhatTheEnvsAreShown:
         td = env.reset(td.set("_reset", torch.tensor([False, True, False])))
         assert td["x"].flatten().tolist() == [1, 7, 3]
         assert seen == [None, None, None, 1, 2, 3, 7]
+
+
+class Growing(EnvBase):
+    """Observes more and more rows, and a word."""
+
+    def __init__(self, length=3):
+        super().__init__()
+        self.length = length
+        self.observation_spec = Composite(rows=Unbounded((-1, 2)), word=NonTensor(()))
+        self.action_spec = Bounded(-1.0, 1.0, shape=(1,))
+
+    def _set_seed(self, seed):
+        self.seed = seed
+
+    def _observe(self):
+        return TensorDict({"rows": torch.full((self.count + 1, 2), float(self.count)), "word": "x" * self.count})
+
+    def _reset(self, tensordict=None):
+        self.count = 0
+        return self._observe()
+
+    def _step(self, tensordict):
+        self.count += 1
+        ends = torch.tensor([self.count >= self.length])
+        return self._observe().update({"reward": tensordict["action"].clone(), "done": ends})
+
+
+class TestEnvsWithoutFixedLayout:
+    def test_rollout(self):
+        env = SerialEnv(2, [lambda: Growing(2), lambda: Growing(3)])
+        data = env.rollout(5, break_when_any_done=False)
+        assert data.batch_size == torch.Size([2, 5])
+        widths = [[data[i, t]["rows"].shape[0] for t in range(5)] for i in range(2)]
+        assert widths == [[1, 2, 1, 2, 1], [1, 2, 3, 1, 2]]
+        assert [data[1, t]["next", "word"] for t in range(5)] == ["x", "xx", "xxx", "x", "xx"]
+        done = [[False, True, False, True, False], [False, False, True, False, False]]
+        assert data["next", "done"].squeeze(-1).tolist() == done
+
+    def test_by_hand(self):
+        env = SerialEnv(2, [lambda: Growing(2), lambda: Growing(3)])
+        td = env.reset()
+        for _ in range(2):
+            row, td = env.step_and_maybe_reset(env.rand_action(td))
+        assert [part["rows"].shape[0] for part in row["next"].unbind(0)] == [3, 3]
+        assert [part["rows"].shape[0] for part in td.unbind(0)] == [1, 3]
+        assert row["next", "reward"].shape == torch.Size([2, 1])
