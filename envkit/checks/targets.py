@@ -6,14 +6,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 
+from envkit.core.env import EnvBase
 from envkit.errors import EnvkitError
-
-if TYPE_CHECKING:
-    from envkit.core.env import EnvBase
+from envkit.libs import GymEnv, GymVectorWrapper, GymWrapper
+from envkit.transforms import Transform, TransformedEnv
 
 __all__ = ["TargetError", "as_env", "env_maker"]
 
@@ -62,10 +62,6 @@ def as_env(thing: Any, base: Callable[[], EnvBase] | None = None) -> EnvBase:
     Raises:
         TargetError: there is no way to see an env in it.
     """
-    from envkit.core.env import EnvBase
-    from envkit.libs import GymVectorWrapper, GymWrapper
-    from envkit.transforms import Transform, TransformedEnv
-
     if isinstance(thing, EnvBase):
         return thing
     if isinstance(thing, gymnasium.Env):
@@ -87,8 +83,6 @@ def _is_id(target: str) -> bool:
 
 
 def _from_id(name: str) -> Callable[[], EnvBase]:
-    from envkit.libs import GymEnv
-
     try:
         gymnasium.spec(name)
     except gymnasium.error.UnregisteredEnv:

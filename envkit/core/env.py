@@ -79,7 +79,9 @@ class EnvBase(EnvSpecs):
     check_finite: bool = True
     """Whether rollouts and collectors refuse NaN (and infinities where the bounds are finite)."""
     _trusted: ClassVar[bool] = False
+    # What lies above the core, and fills these in when it is imported.
     _transformed: ClassVar[Callable[[EnvBase, Any], EnvBase] | None] = None
+    _registered: ClassVar[Callable[..., None] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,8 +102,8 @@ class EnvBase(EnvSpecs):
 
     # -------------------------------------------------------------- the ports
 
-    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase | Mapping:
-        """Starts an episode; see the class docstring."""
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase | Mapping:
+        """Starts an episode; see the class docstring. What else :meth:`reset` is given is handed on by name."""
         raise NotImplementedError(f"{type(self).__name__} defines no _reset")
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase | Mapping:
@@ -174,7 +176,8 @@ class EnvBase(EnvSpecs):
     ) -> TensorDictBase:
         """Calls the env's ``_reset``, and completes and checks what it returns."""
         runtime = self._runtime
-        out: Any = self._reset(given, **kwargs)
+        start: Any = self._reset
+        out = start(given, **kwargs)
         if out is given and out is not None:
             raise EnvDataError(f"{type(self).__name__}._reset returned its input: expected a TensorDict of its own")
         if not self._trusted:
@@ -380,10 +383,9 @@ class EnvBase(EnvSpecs):
         Raises:
             TypeError: the env takes no such argument, or needs one that is missing.
         """
-        # Late: the core knows nothing of those who export it.
-        from envkit.export.registration import register_gym
-
-        register_gym(cls, id, **options)
+        if EnvBase._registered is None:
+            raise ImportError("register_gym needs envkit.export to be imported")
+        EnvBase._registered(cls, id, **options)
 
     def close(self) -> None:
         """Releases the simulator; may be called twice. A closed env cannot be run any more."""

@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase, is_tensor_collection
 
-from envkit.core.masks import any_true
+from envkit.core.loop import Loop
 from envkit.core.plan import path_of
-from envkit.core.policies import Policy, on_tensordicts
 from envkit.errors import NonFiniteError, PolicyError
 from envkit.storage import flat_items
-
-if TYPE_CHECKING:
-    from envkit.core.env import EnvBase
 
 __all__ = ["LooseRunner"]
 
 
-class LooseRunner:
-    """Does what a :class:`~envkit.core.runner.Runner` does, through the public port, and keeps each step as it comes.
+class LooseRunner(Loop):
+    """Does what a :class:`~envkit.core.runner.Runner` does, by the public port, and keeps each step as it comes."""
 
-    Args:
-        env: what is stepped.
-        policy: see :class:`~envkit.core.runner.Runner`.
-        policy_device: where the policy wants its input; None hands it over as it is.
-        batch_size: batch size of what is stepped, for a batch-unlocked env.
-    """
-
-    def __init__(
-        self,
-        env: EnvBase,
-        policy: Policy | None,
-        policy_device: torch.device | None = None,
-        batch_size: torch.Size | None = None,
-    ) -> None:
-        self.env, self.policy_device = env, policy_device
-        self.plan = env.plan if batch_size is None else env.plan_for(batch_size)
-        self.policy: Policy | None = None
-        self.reads: frozenset | None = None
-        if policy is not None:
-            self.policy, self.reads = on_tensordicts(policy, self.plan)
-        self.rows = 0
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._steps: list[TensorDictBase] = []
         self._current: TensorDictBase | None = None
         # What only the policy knows of and does not read; it does not pass from step to step.
@@ -150,17 +127,6 @@ class LooseRunner:
         following = self._steps[row].get("next")
         return {group.reset: following.get(group.done) for group in self.plan.done_groups}
 
-    def _undone(self, row: int) -> dict[NestedKey, torch.Tensor]:
-        return self.plan.step_masks(self._flags(row))
-
-    def ended(self, row: int) -> bool:
-        """Whether anything was done after step ``row``."""
-        return any_true(self._flags(row))
-
-    def all_ended(self, row: int) -> bool:
-        """Whether everything was done after step ``row``."""
-        return not any_true(self._undone(row))
-
     def step_at(self, row: int) -> TensorDictBase:
         """The data of step ``row``."""
         return self._steps[row]
@@ -183,16 +149,16 @@ class LooseRunner:
         dim = self.plan.batch_dims
         if self.env.check_finite:
             for row, step in enumerate(self._steps[:stop]):
-                _refuse_nan(self.env, step, row)
+                _refuse_nan(type(self.env).__name__, step, row)
         out: Any = LazyStackedTensorDict.lazy_stack(self._steps[:stop], dim)
         out.names = [*[None] * dim, "time"]
         return out
 
 
-def _refuse_nan(env: EnvBase, step: TensorDictBase, row: int) -> None:
+def _refuse_nan(name: str, step: TensorDictBase, row: int) -> None:
     for path, value in flat_items(step):
         if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
             raise NonFiniteError(
-                f"{path} of {type(env).__name__}: expected finite values, found nan at step {row}; set "
+                f"{path} of {name}: expected finite values, found nan at step {row}; set "
                 "env.check_finite = False to let them through"
             )

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase, is_leaf_nontensor
 
+from envkit.core.loop import Loop
 from envkit.core.masks import any_true
 from envkit.core.plan import path_of
-from envkit.core.policies import Policy, on_tensordicts
 from envkit.core.rows import RowPort
 from envkit.core.values import check_finite, check_values
 from envkit.errors import PolicyError
 from envkit.storage import Slab, put_row
-
-if TYPE_CHECKING:
-    from envkit.core.env import EnvBase
 
 __all__ = ["Runner"]
 
@@ -25,36 +22,14 @@ __all__ = ["Runner"]
 RANDOM_BLOCK, RANDOM_NUMBERS = 256, 1 << 16
 
 
-class Runner:
+class Runner(Loop):
     """Steps one env with one policy, row after row, into a pair of slabs.
 
     The root slab has one row more than the following one: the row from which the next step would start.
-
-    Args:
-        env: what is stepped.
-        policy: a callable that reads a TensorDict and writes actions into it, along with anything else it likes, which
-            is recorded too; or see :func:`~envkit.core.policies.on_tensordicts`. None draws actions at random. It runs
-            without gradients.
-        policy_device: where the policy wants its input; None hands it over as it is.
-        batch_size: batch size of what is stepped, for a batch-unlocked env.
     """
 
-    def __init__(
-        self,
-        env: EnvBase,
-        policy: Policy | None,
-        policy_device: torch.device | None = None,
-        batch_size: torch.Size | None = None,
-    ) -> None:
-        self.env, self.policy_device = env, policy_device
-        self.plan = env.plan if batch_size is None else env.plan_for(batch_size)
-        if policy is None and not env.draws_from_spec:
-            policy = env.rand_action
-        self.policy: Policy | None = None
-        self.reads: frozenset | None = None
-        if policy is not None:
-            self.policy, self.reads = on_tensordicts(policy, self.plan)
-        self.rows = 0
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         # Keys the policy writes, found at its first call; those it also reads pass from row to row.
         self._written: list[NestedKey] | None = None
         self._memory: list[NestedKey] = []
@@ -238,16 +213,8 @@ class Runner:
                     destination[following] = source[row]
         return stop
 
-    def _undone(self, row: int) -> dict[NestedKey, torch.Tensor]:
-        return self.plan.step_masks({key: column[row] for key, column in self._done})
-
-    def all_ended(self, row: int) -> bool:
-        """Whether everything was done after the step of ``row``."""
-        return not any_true(self._undone(row))
-
-    def ended(self, row: int) -> bool:
-        """Whether anything was done after the step of ``row``."""
-        return any(bool(column[row].any()) for _, column in self._done)
+    def _flags(self, row: int) -> dict[NestedKey, torch.Tensor]:
+        return {key: column[row] for key, column in self._done}
 
     def _check_step(self, row: int) -> None:
         runtime = self.env._runtime

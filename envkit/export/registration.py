@@ -198,3 +198,6 @@ def _check_arguments(make: Callable, kwargs: dict[str, Any]) -> None:
             f"register_gym: {getattr(make, '__name__', make)}: {error}; expected options of register_gym or arguments "
             f"among {known}"
         ) from error
+
+
+EnvBase._registered = staticmethod(register_gym)

@@ -17,19 +17,18 @@ from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
 from envkit.errors import EnvDataError, UnknownEnvError
 from envkit.libs.backend import make_gymnasium
-from envkit.libs.info import default_info_dict_reader, infer_info_spec
+from envkit.libs.info import ReadsInfo
 from envkit.libs.numpy_rows import row_reader, row_writer
 from envkit.specs import Bounded, Categorical, Composite, Unbounded, spec_from_space
 from envkit.storage import Slab
 
 __all__ = ["GymEnv", "GymWrapper"]
 
-InfoReader = Callable[[Mapping[str, Any], TensorDictBase], TensorDictBase]
 BOOLS = (bool, np.bool_)
 NUMBERS = (float, int, np.float64, np.float32, np.int64, np.int32)
 
 
-class GymWrapper(RowEnv):
+class GymWrapper(ReadsInfo, RowEnv):
     """An env out of a Gymnasium env.
 
     Observations go under ``"observation"``, or under their own names if the space is a ``Dict``; rewards are float32 of
@@ -76,8 +75,7 @@ class GymWrapper(RowEnv):
         self._env = env
         self.frame_skip, self.from_pixels, self.pixels_only = frame_skip, from_pixels, pixels_only
         self._seed: int | None = None
-        self._readers: list[InfoReader] = []
-        self._info_spec = Composite()
+        self._readers, self._info_spec = [], Composite()
         spec = spec_from_space(env.observation_space)
         self._wraps_dict = isinstance(env.observation_space, gymnasium.spaces.Dict)
         self._simulator_spec: Composite = (
@@ -105,32 +103,8 @@ class GymWrapper(RowEnv):
         self._env.reset()
         return np.asarray(self._env.render())
 
-    # ------------------------------------------------------------------- info
-
-    def set_info_dict_reader(self, reader: InfoReader, info_spec: Composite | None = None) -> GymWrapper:
-        """Adds a function that copies what it likes from each info dictionary into the data.
-
-        Args:
-            reader: called as ``reader(info, tensordict)``; returns ``tensordict`` with the entries it read.
-            info_spec: what it writes; by default the reader's own ``info_spec``.
-        """
-        spec = info_spec if info_spec is not None else getattr(reader, "info_spec", None)
-        if spec is None:
-            raise TypeError("set_info_dict_reader: expected info_spec, or a reader with an info_spec attribute")
-        self._readers.append(reader)
-        observation = self.observation_spec.clone()
-        for key, leaf in spec.items():
-            self._info_spec[key] = leaf.clone()
-            observation[key] = leaf.clone()
-        self.observation_spec = observation
-        return self
-
-    def auto_register_info_dict(self, ignore_private: bool = True) -> GymWrapper:
-        """Reads every numeric entry that a reset and a random step report; reset the env afterwards."""
-        infos = [self._env.reset()[1], self._env.step(self._env.action_space.sample())[4]]
-        spec = infer_info_spec(infos, ignore_private=ignore_private)
-        self._runtime.started = False
-        return self.set_info_dict_reader(default_info_dict_reader(list(spec.keys()), spec))
+    def _sample_infos(self) -> list[Mapping[str, Any]]:
+        return [self._env.reset()[1], self._env.step(self._env.action_space.sample())[4]]
 
     # --------------------------------------------------------------- the port
 

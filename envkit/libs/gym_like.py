@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from envkit.core.env import EnvBase
 from envkit.core.plan import path_of
-from envkit.libs.info import default_info_dict_reader, infer_info_spec
+from envkit.libs.info import ReadsInfo
 from envkit.specs import Composite
 
 __all__ = ["GymLikeEnv"]
 
-InfoReader = Callable[[Mapping[str, Any], TensorDictBase], TensorDictBase]
 
-
-class GymLikeEnv(EnvBase):
+class GymLikeEnv(ReadsInfo):
     """Base of envs around a simulator with ``reset()`` and ``step(action)``, as a template with replaceable parts.
 
     A subclass makes the simulator, passes it on, assigns the specs and says how to seed. Where the simulator speaks
@@ -63,7 +60,7 @@ class GymLikeEnv(EnvBase):
         if frame_skip < 1:
             raise ValueError(f"frame_skip: expected at least 1, found {frame_skip}")
         self._env, self.frame_skip = env, frame_skip
-        self._readers: list[InfoReader] = []
+        self._readers, self._info_spec = [], Composite(shape=self.batch_size)
 
     # ---------------------------------------------------------------- dialect
 
@@ -99,7 +96,7 @@ class GymLikeEnv(EnvBase):
         """The entries of an observation; one that is no mapping goes under the first observation key."""
         if isinstance(observations, Mapping):
             return dict(observations)
-        informed = {key for reader in self._readers for key in _keys_of(reader)}
+        informed = self._info_spec.keys(True, True)
         key = next(key for key in self.observation_keys if key not in informed)
         for name in reversed(path_of(key)):
             observations = {name: observations}
@@ -116,29 +113,9 @@ class GymLikeEnv(EnvBase):
 
     # ------------------------------------------------------------------- info
 
-    def set_info_dict_reader(self, reader: InfoReader, info_spec: Composite | None = None) -> GymLikeEnv:
-        """Adds a function that copies what it likes from each info dictionary into the data.
-
-        Args:
-            reader: called as ``reader(info, tensordict)``; returns ``tensordict`` with the entries it read.
-            info_spec: what it writes; by default the reader's own ``info_spec``.
-        """
-        spec = info_spec if info_spec is not None else getattr(reader, "info_spec", None)
-        if spec is None:
-            raise TypeError("set_info_dict_reader: expected info_spec, or a reader with an info_spec attribute")
-        self._readers.append(reader)
-        observation = self.observation_spec.clone()
-        observation.update(spec.clone())
-        self.observation_spec = observation
-        return self
-
-    def auto_register_info_dict(self, ignore_private: bool = True) -> GymLikeEnv:
-        """Reads every numeric entry that a reset and a random step report; reset the env afterwards."""
-        infos = [self._reset_output_transform(self._env.reset())[1]]
-        infos.append(self._output_transform(self._env.step(self.read_action(self.rand_action())))[-1])
-        spec = infer_info_spec(infos, ignore_private=ignore_private)
-        self._runtime.started = False
-        return self.set_info_dict_reader(default_info_dict_reader(list(spec.keys()), spec))
+    def _sample_infos(self) -> list[Mapping[str, Any]]:
+        first = self._reset_output_transform(self._env.reset())[1]
+        return [first, self._output_transform(self._env.step(self.read_action(self.rand_action())))[-1]]
 
     def _informed(self, observation: Any, info: Mapping[str, Any]) -> dict[str, Any]:
         out = self.read_obs(observation)
@@ -168,7 +145,3 @@ class GymLikeEnv(EnvBase):
         if not self.is_closed and hasattr(self._env, "close"):
             self._env.close()
         super().close()
-
-
-def _keys_of(reader: Any) -> list[str]:
-    return list(getattr(reader, "info_spec", Composite()).keys())

@@ -72,7 +72,7 @@ class DreamerEnv(ModelBasedEnvBase):
         self.full_action_spec, self.full_reward_spec = env.full_action_spec.clone(), env.full_reward_spec.clone()
         return self
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self.batch_size if tensordict is None else tensordict.batch_size
         out = TensorDict({}, size, device=self.device)
         given = tensordict is not None and "_reset" not in tensordict

@@ -172,7 +172,7 @@ class AcrobotEnv(NativeEnv):
         self.action_spec_unbatched = Categorical(3)
         self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self._size(tensordict)
         return unchecked({"observation": _observation(self._uniform((*size, 4), -0.1, 0.1))}, size, self._device)
 

@@ -164,7 +164,7 @@ class CartPoleEnv(NativeEnv):
         self.action_spec_unbatched = Categorical(2)
         self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self._size(tensordict)
         return unchecked({"observation": self._uniform((*size, 4), -0.05, 0.05)}, size, self._device)
 

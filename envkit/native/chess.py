@@ -138,7 +138,7 @@ class ChessEnv(EnvBase):
         """Numbers of the legal moves, in ascending order."""
         return [] if board.is_game_over() else sorted(_numbers()[move.uci()] for move in board.legal_moves)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         given = tensordict is not None and "_reset" not in tensordict and tensordict.get("fen", None) is not None
         self._board = self._board_of(tensordict) if given and not self.stateful else _library().Board(self._fen)
         return self._shown(self._board, "")

@@ -134,7 +134,7 @@ class LLMEnv(NativeEnv):
     def _length(self, text: str) -> int:
         return len(text) if self.tokenizer is None else len(self.tokenizer.encode(text))
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self._size(tensordict)
         count = len(self._texts) if self.str2str else len(self._prompts)
         which = torch.randint(count, size, generator=self._random, device=self._device)

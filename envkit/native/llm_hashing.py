@@ -97,7 +97,7 @@ class LLMHashingEnv(NativeEnv):
         self.action_spec = Categorical(vocab_size)
         self.reward_spec = Unbounded((1,), dtype=torch.float32)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self._size(tensordict)
         tokens = None
         if tensordict is not None and "_reset" not in tensordict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -12,7 +11,7 @@ from envkit.native.base import NativeEnv
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
 from envkit.storage import unchecked
 
-__all__ = ["MountainCarEnv", "mountain_car_dynamics"]
+__all__ = ["CarEnv", "MountainCarEnv", "mountain_car_dynamics"]
 
 
 def mountain_car_dynamics(
@@ -53,7 +52,48 @@ def mountain_car_dynamics(
     return torch.stack((position, velocity), -1)
 
 
-class MountainCarEnv(NativeEnv):
+class CarEnv(NativeEnv):
+    """What the two mountain cars share: the hill, the start and the goal.
+
+    Args:
+        goal_velocity: per step.
+        goal_position: where the goal is.
+        physics: the further arguments of :func:`mountain_car_dynamics`.
+        device, batch_size: see :class:`~envkit.native.base.NativeEnv`.
+    """
+
+    def __init__(
+        self,
+        goal_velocity: float,
+        goal_position: float,
+        physics: dict[str, float],
+        device: torch.device | str | int | None,
+        batch_size: Sequence[int] | torch.Size | None,
+    ) -> None:
+        super().__init__(device, batch_size)
+        self.goal_velocity, self.goal_position, self.physics = goal_velocity, goal_position, physics
+        low, high = (
+            torch.tensor([physics[f"{end}_position"], sign * physics["max_speed"]])
+            for end, sign in (("min", -1), ("max", 1))
+        )
+        self.observation_spec_unbatched = Composite(observation=Bounded(low, high, dtype=torch.float32))
+        self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
+
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+        size = self._size(tensordict)
+        position = self._uniform((*size, 1), -0.6, -0.4)
+        return unchecked({"observation": torch.cat((position, torch.zeros_like(position)), -1)}, size, self._device)
+
+    def _driven(self, tensordict: TensorDictBase, push: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next state, and whether it is the goal."""
+        state = mountain_car_dynamics(tensordict.get("observation"), push, **self.physics)
+        return state, (state[..., :1] >= self.goal_position) & (state[..., 1:] >= self.goal_velocity)
+
+    def _told(self, tensordict: TensorDictBase, **entries: torch.Tensor) -> TensorDictBase:
+        return unchecked(entries, tensordict.batch_size, self._device)
+
+
+class MountainCarEnv(CarEnv):
     """Gets an underpowered car up a hill: Gymnasium's MountainCar, for any number of cars and on any device.
 
     ============== =========================== ==========================================================
@@ -95,30 +135,18 @@ class MountainCarEnv(NativeEnv):
         device: torch.device | str | int | None = None,
         batch_size: Sequence[int] | torch.Size | None = None,
     ) -> None:
-        super().__init__(device, batch_size)
-        self.goal_velocity, self.goal_position, self.force = goal_velocity, goal_position, force
-        self.physics: dict[str, Any] = {
+        physics = {
             "gravity": gravity,
             "min_position": min_position,
             "max_position": max_position,
             "max_speed": max_speed,
         }
-        low, high = torch.tensor([min_position, -max_speed]), torch.tensor([max_position, max_speed])
-        self.observation_spec_unbatched = Composite(observation=Bounded(low, high, dtype=torch.float32))
+        super().__init__(goal_velocity, goal_position, physics, device, batch_size)
+        self.force = force
         self.action_spec_unbatched = Categorical(3)
-        self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
-
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
-        size = self._size(tensordict)
-        position = self._uniform((*size, 1), -0.6, -0.4)
-        return unchecked({"observation": torch.cat((position, torch.zeros_like(position)), -1)}, size, self._device)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        state = tensordict.get("observation")
-        push = (tensordict.get("action") - 1).to(state.dtype) * self.force
-        state = mountain_car_dynamics(state, push, **self.physics)
-        terminated = (state[..., :1] >= self.goal_position) & (state[..., 1:] >= self.goal_velocity)
+        push = (tensordict.get("action") - 1).to(torch.float32) * self.force
+        state, terminated = self._driven(tensordict, push)
         reward = state.new_full(terminated.shape, -1.0)
-        return unchecked(
-            {"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device
-        )
+        return self._told(tensordict, observation=state, reward=reward, terminated=terminated)

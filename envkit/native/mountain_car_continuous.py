@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from tensordict import TensorDictBase
 
-from envkit.native.base import NativeEnv
-from envkit.native.mountain_car import mountain_car_dynamics
-from envkit.specs import Bounded, Composite, Unbounded
-from envkit.storage import unchecked
+from envkit.native.mountain_car import CarEnv
+from envkit.specs import Bounded
 
 __all__ = ["MountainCarContinuousEnv"]
 
 
-class MountainCarContinuousEnv(NativeEnv):
+class MountainCarContinuousEnv(CarEnv):
     """Gets an underpowered car up a hill at little cost: Gymnasium's MountainCarContinuous, for any number of cars.
 
     ============== =========================== ==========================================================
@@ -60,30 +57,18 @@ class MountainCarContinuousEnv(NativeEnv):
         device: torch.device | str | int | None = None,
         batch_size: Sequence[int] | torch.Size | None = None,
     ) -> None:
-        super().__init__(device, batch_size)
-        self.goal_velocity, self.goal_position, self.power = goal_velocity, goal_position, power
-        self.physics: dict[str, Any] = {
+        physics = {
             "gravity": gravity,
             "min_position": min_position,
             "max_position": max_position,
             "max_speed": max_speed,
         }
-        low, high = torch.tensor([min_position, -max_speed]), torch.tensor([max_position, max_speed])
-        self.observation_spec_unbatched = Composite(observation=Bounded(low, high, dtype=torch.float32))
+        super().__init__(goal_velocity, goal_position, physics, device, batch_size)
+        self.power = power
         self.action_spec_unbatched = Bounded(-1.0, 1.0, (1,), dtype=torch.float32)
-        self.reward_spec_unbatched = Unbounded((1,), dtype=torch.float32)
-
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
-        size = self._size(tensordict)
-        position = self._uniform((*size, 1), -0.6, -0.4)
-        return unchecked({"observation": torch.cat((position, torch.zeros_like(position)), -1)}, size, self._device)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = tensordict.get("action")
-        push = action.squeeze(-1).clamp(-1.0, 1.0) * self.power
-        state = mountain_car_dynamics(tensordict.get("observation"), push, **self.physics)
-        terminated = (state[..., :1] >= self.goal_position) & (state[..., 1:] >= self.goal_velocity)
+        state, terminated = self._driven(tensordict, action.squeeze(-1).clamp(-1.0, 1.0) * self.power)
         reward = 100.0 * terminated - 0.1 * action.square()
-        return unchecked(
-            {"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device
-        )
+        return self._told(tensordict, observation=state, reward=reward, terminated=terminated)

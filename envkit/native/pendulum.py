@@ -170,7 +170,7 @@ class PendulumEnv(NativeEnv):
         }
         return TensorDict({"params": TensorDict(values, size, device=self._device)}, size, device=self._device)
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self._size(tensordict)
         th, thdot = self._uniform(size, -math.pi, math.pi), self._uniform(size, -1.0, 1.0)
         if self.cos_sin:

@@ -112,7 +112,7 @@ class TicTacToeEnv(NativeEnv):
             mask = torch.ones((*tensordict.batch_size, 9), dtype=torch.bool, device=self._device)
         return tensordict.set("action", _draw(mask, self._runtime.generator))
 
-    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:  # type: ignore[override]
+    def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         size = self._size(tensordict)
         board = torch.full((*size, 3, 3), -1, dtype=torch.int8, device=self._device)
         turn = torch.zeros((*size, 1), dtype=torch.int8, device=self._device)
