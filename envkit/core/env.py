@@ -146,7 +146,7 @@ class EnvBase(EnvSpecs):
         return merge_reset(plan, tensordict, out, masks)
 
     def first_of(
-        self, given: TensorDictBase | None, plan: Plan, masks: Masks | None = None, **kwargs: Any
+        self, given: TensorDictBase | None, plan: Plan, masks: Masks | None = None, *, bare: bool = False, **kwargs: Any
     ) -> TensorDictBase:
         """What :meth:`reset` delivers inside ``masks``; what stands outside them is up to the caller.
 
@@ -154,12 +154,13 @@ class EnvBase(EnvSpecs):
             given: what the env's ``_reset`` sees, masks included.
             plan: the plan for the batch size of the result.
             masks: the masks by reset key; None resets everything.
+            bare: whether done flags that the env does not tell may be left out.
             **kwargs: passed on to ``_reset``.
         """
         self.assert_open()
         auto = self._runtime.auto_reset
         if auto is None:
-            return self._start(given, plan, masks, kwargs)
+            return self._start(given, plan, masks, kwargs, bare=bare)
         if masks is None or given is None:
             auto.forget()
             return self._start(given, plan, None, kwargs)
@@ -172,7 +173,13 @@ class EnvBase(EnvSpecs):
         return auto.first(plan, given, begun, self._start(given, plan, None if whole else asleep, kwargs))
 
     def _start(
-        self, given: TensorDictBase | None, plan: Plan, masks: Masks | None, kwargs: dict[str, Any]
+        self,
+        given: TensorDictBase | None,
+        plan: Plan,
+        masks: Masks | None,
+        kwargs: dict[str, Any],
+        *,
+        bare: bool = False,
     ) -> TensorDictBase:
         """Calls the env's ``_reset``, and completes and checks what it returns."""
         runtime = self._runtime
@@ -182,7 +189,7 @@ class EnvBase(EnvSpecs):
             raise EnvDataError(f"{type(self).__name__}._reset returned its input: expected a TensorDict of its own")
         if not self._trusted:
             told = plan.tells_flags(out)
-            out = plan.complete_reset(out, silent=not told)
+            out = plan.complete_reset(out, silent=not told, bare=bare)
             if told and not self.allow_done_after_reset:
                 self._refuse_done(plan, out, masks)
         runtime.started = True

@@ -256,10 +256,12 @@ class Plan:
         """Whether what an env's ``_reset`` returned may have done flags in it."""
         return not isinstance(out, TensorDictBase) or any(peek(out, key) is not None for key in self.done_keys)
 
-    def complete_reset(self, out: TensorDictBase | Mapping, *, silent: bool = False) -> TensorDictBase:
+    def complete_reset(
+        self, out: TensorDictBase | Mapping, *, silent: bool = False, bare: bool = False
+    ) -> TensorDictBase:
         """Same as :meth:`complete_next` for the output of ``_reset``: missing done flags are False.
 
-        ``silent`` says that all of them are known to be missing.
+        ``silent`` says that all of them are known to be missing; ``bare`` that they may then stay so.
         """
         out = self._as_tensordict(out, self.root_spec, "_reset")
         self._complete_values(out, self._root_values, "_reset")
@@ -268,6 +270,8 @@ class Plan:
                 raise EnvDataError(
                     f"the env's _reset returned a reward ({key!r}); expected only observations and done flags"
                 )
+        if silent and bare:
+            return out
         for group in self.done_groups:
             if silent:
                 group.lower(out)

@@ -72,7 +72,8 @@ class TensorDictRows:
             masks = self._partial.spread(masks)
             if len(masks) == 1 or any_true(masks):
                 given = self._with_masks(row, masks)
-                self._partial.write(row, self._env.first_of(given, self._plan, masks, **kwargs), masks)
+                bare = self._partial.needs_no_flags
+                self._partial.write(row, self._env.first_of(given, self._plan, masks, bare=bare, **kwargs), masks)
             return
         if masks is None:
             out = self._env.first_of(self._empty(), self._plan, **kwargs)
@@ -121,7 +122,8 @@ class _PartialReset:
             first = next(depth for depth in range(len(level) + 1) if level[:depth] in levels)
             self._rulers.append((group.reset, plan.reset_keys[levels.index(level[:first])], group.shape))
         # No flag of a row to step from is up, and a reset puts none up.
-        flags = [] if plan.groups_apart and not may_start_done else plan.done_keys
+        self.needs_no_flags = plan.groups_apart and not may_start_done
+        flags = [] if self.needs_no_flags else plan.done_keys
         # Entries of one level and shape, of which there are several, have one mask.
         kinds: dict[tuple, list[tuple[NestedKey, Any]]] = {}
         for key in (*plan.observation_keys, *flags, *plan.kept):
