@@ -14,7 +14,7 @@ from tensordict import NestedKey, TensorDict, TensorDictBase
 from envkit.checks.findings import Findings
 from envkit.core.masks import aligned, mask_of
 from envkit.core.plan import Plan, path_of
-from envkit.specs import Composite, NonTensor, StackedComposite, TensorSpec
+from envkit.specs import Composite, StackedComposite, TensorSpec
 from envkit.storage import flat_items
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class _Examiner:
             self.add(method, name, _told(leaf), "nothing", f"return {key!r}, or take it out of the specs")
             out.set(key, leaf.zero())
             return
-        if isinstance(leaf, NonTensor):
+        if leaf.dtype is None:
             return
         if reward and isinstance(value, torch.Tensor) and value.numel() == leaf.shape.numel():
             value = value.reshape(leaf.shape)  # the runtime adds a missing trailing 1

@@ -146,7 +146,13 @@ class EnvBase(EnvSpecs):
         return merge_reset(plan, tensordict, out, masks)
 
     def first_of(
-        self, given: TensorDictBase | None, plan: Plan, masks: Masks | None = None, *, bare: bool = False, **kwargs: Any
+        self,
+        given: TensorDictBase | None,
+        plan: Plan,
+        masks: Masks | None = None,
+        bare: bool = False,
+        /,  # what a reset is given by name is the author's, whatever it is called
+        **kwargs: Any,
     ) -> TensorDictBase:
         """What :meth:`reset` delivers inside ``masks``; what stands outside them is up to the caller.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EnvSpecs"]
 
+MOST_SIZES = 64  # plans of a batch-unlocked env that are kept
 ROLES = ("action", "state", "observation", "reward", "done")
 
 
@@ -52,7 +53,7 @@ class EnvSpecs(nn.Module):
 
     def _compile(self) -> Plan:
         specs = self._complete_specs()
-        plan = Plan(**specs, batch_size=self._batch_size, batch_locked=self.batch_locked)
+        plan = Plan(**specs, batch_size=self._batch_size)
         if self._locked:
             self._specs = {role: spec.lock_() for role, spec in specs.items()}
             self._runtime.plan = plan
@@ -78,6 +79,8 @@ class EnvSpecs(nn.Module):
         if sized is None:
             sized = plan.sized(size)
             if self._locked:
+                if len(self._runtime.sized) >= MOST_SIZES:
+                    self._runtime.sized.clear()
                 self._runtime.sized[size] = sized
         return sized
 

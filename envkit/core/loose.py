@@ -148,8 +148,12 @@ class LooseRunner(Loop):
         """
         dim = self.plan.batch_dims
         if self.env.check_finite:
+            # What the env returned, and shows: no answers of the policy, no fillers.
+            hidden = [("next", *path_of(key)) for key in self.plan.observation_keys]
+            hidden = hidden if self.env.hides_last_observations else []
             for row, step in enumerate(self._steps[:stop]):
-                _refuse_nan(type(self.env).__name__, step, row)
+                seen = step.exclude(*self.plan.action_keys, *self._answers, *hidden)
+                _refuse_nan(type(self.env).__name__, seen, row)
         out: Any = LazyStackedTensorDict.lazy_stack(self._steps[:stop], dim)
         out.names = [*[None] * dim, "time"]
         return out

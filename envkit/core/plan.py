@@ -162,7 +162,6 @@ class Plan:
         reward: Composite,
         done: Composite,
         batch_size: torch.Size,
-        batch_locked: bool = True,
     ) -> None:
         def keys_of(spec: Composite) -> list[NestedKey]:
             return _sorted(spec.keys(True, True))
@@ -173,7 +172,7 @@ class Plan:
         _no_overlap(observation=self.observation_keys, reward=self.reward_keys, done=self.done_keys)
         _no_overlap(action=self.action_keys, state=self.state_keys)
         _no_overlap(action=self.action_keys, observation=self.observation_keys)
-        self.batch_size, self.batch_locked = batch_size, batch_locked
+        self.batch_size = batch_size
         self.batch_dims = len(batch_size)
         self.done_groups = _done_groups(done)
         self.reset_keys = [group.reset for group in self.done_groups]
@@ -221,7 +220,7 @@ class Plan:
     def sized(self, size: torch.Size) -> Plan:
         """The plan of the same specs with ``size`` in front of every shape."""
         specs = {role: spec.expand(*size, *spec.shape) for role, spec in self._specs.items()}
-        return Plan(**specs, batch_size=torch.Size((*size, *self.batch_size)), batch_locked=self.batch_locked)
+        return Plan(**specs, batch_size=torch.Size((*size, *self.batch_size)))
 
     def level_shape(self, prefix: tuple[str, ...]) -> torch.Size | None:
         """The shape of a mask for the nesting level ``prefix``: that of its done flag, or of its entries and a 1.

@@ -73,7 +73,7 @@ class TensorDictRows:
             if len(masks) == 1 or any_true(masks):
                 given = self._with_masks(row, masks)
                 bare = self._partial.needs_no_flags
-                self._partial.write(row, self._env.first_of(given, self._plan, masks, bare=bare, **kwargs), masks)
+                self._partial.write(row, self._env.first_of(given, self._plan, masks, bare, **kwargs), masks)
             return
         if masks is None:
             out = self._env.first_of(self._empty(), self._plan, **kwargs)

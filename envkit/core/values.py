@@ -12,7 +12,7 @@ from tensordict import NestedKey, TensorDictBase
 from envkit.core.masks import aligned, mask_of
 from envkit.core.plan import Plan
 from envkit.errors import EnvDataError, NonFiniteError
-from envkit.specs import Bounded, NonTensor, TensorSpec
+from envkit.specs import Bounded, TensorSpec
 from envkit.storage import Slab
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_values(env: EnvBase, out: TensorDictBase, keys: Iterable[NestedKey], m
         keys = [key for key in keys if spec[key].dtype is None or not spec[key].has_dynamic_shape]
     for key in keys:
         leaf, value = spec[key], out.get(key)
-        if isinstance(leaf, NonTensor) or leaf.is_in(value):
+        if leaf.dtype is None or leaf.is_in(value):
             continue
         if not isinstance(value, torch.Tensor):
             raise EnvDataError(f"{key!r} returned by {_name(env)}.{method}: expected {leaf}, found {value!r}")

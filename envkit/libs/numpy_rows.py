@@ -22,7 +22,6 @@ from envkit.specs import (
     Categorical,
     Composite,
     MultiCategorical,
-    NonTensor,
     OneHot,
     TensorSpec,
     Unbounded,
@@ -51,7 +50,7 @@ def row_writer(spec: TensorSpec, arrays: Mapping[NestedKey, Any], key: NestedKey
     if isinstance(spec, Composite):
         return _tree_writer(spec, arrays, key)
     array = arrays[key]
-    if isinstance(spec, NonTensor):
+    if spec.dtype is None:
         return array.__setitem__
     if isinstance(spec, (OneHot, MultiCategorical, Binary)) or not isinstance(spec, (Bounded, Unbounded, Categorical)):
         return _encoding_writer(spec, array, key)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, NonTensorData, TensorDict, TensorDictBase
 
-from envkit.specs import Composite, NonTensor, TensorSpec
+from envkit.specs import Composite, TensorSpec
 from envkit.storage.carrier import entries, peek, unchecked
 
 __all__ = ["Column", "Slab", "put_row"]
@@ -155,7 +155,7 @@ class Slab:
 
 
 def _allocate(leaf: TensorSpec, rows: int, device: torch.device | None) -> Column:
-    if isinstance(leaf, NonTensor) or leaf.has_dynamic_shape:
+    if leaf.dtype is None or leaf.has_dynamic_shape:
         return [None] * rows
     return torch.zeros((rows, *leaf.shape), dtype=leaf.dtype, device=device or leaf.device)
 
@@ -186,9 +186,7 @@ def row_builder(
     A nested TensorDict gets ``batch_size`` followed by the dimensions that its own spec adds to the root's.
     """
     paths: list[tuple[str, ...]] = [(key,) if isinstance(key, str) else key for key in keys]  # type: ignore[misc]
-    if all(len(path) == 1 for path in paths) and not any(
-        isinstance(leaf, NonTensor) for leaf in spec.values(True, True)
-    ):
+    if all(len(path) == 1 for path in paths) and not any(leaf.dtype is None for leaf in spec.values(True, True)):
         names = [path[0] for path in paths]
         return lambda values: unchecked(dict(zip(names, values)), batch_size, device)  # noqa: B905 - of equal length by construction
 

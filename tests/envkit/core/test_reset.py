@@ -248,3 +248,15 @@ def test_partial_resets_under_transforms(mask, outside):
         assert torch.equal(after["observation"][i], before["observation"][i]) is not reset
     following = env.step(env.rand_action(after))["next"]
     assert following["step_count"].flatten().tolist() == [1 if reset else 4 for reset in mask]
+
+
+@pytest.mark.parametrize("name", ["bare", "masks", "plan", "given", "kind"])
+def test_arguments_of_any_name_reach_the_author(name):
+    class Asked(Values):
+        def _reset(self, tensordict=None, **kwargs):
+            self.asked = kwargs
+            return super()._reset(tensordict)
+
+    env = Asked()
+    assert "done" in env.reset(**{name: 3}).keys()
+    assert env.asked == {name: 3}

@@ -17,6 +17,7 @@ from tensordict.nn import (
 from envkit import (
     Binary,
     Bounded,
+    Choice,
     Composite,
     EnvBase,
     ExplorationType,
@@ -27,6 +28,7 @@ from envkit import (
     StepCounter,
     TransformedEnv,
     Unbounded,
+    check_env_specs,
     exploration_type,
     set_exploration_type,
 )
@@ -754,3 +756,32 @@ class TestDevices:
         assert data["action"].device.type == data["next", "observation"].device.type == "cpu"
         with torch.no_grad():
             torch.testing.assert_close(data["action"], module.module(data["observation"].cuda()).cpu())
+
+
+class TestChoices:
+    class Speaking(EnvBase):
+        """Says one of two words."""
+
+        def __init__(self):
+            super().__init__()
+            self.observation_spec = Composite(word=Choice(["left", "right"]), x=Unbounded((1,)))
+            self.action_spec = Unbounded((1,))
+
+        def _set_seed(self, seed):
+            self.seed = seed
+
+        def _reset(self, tensordict=None):
+            return TensorDict({"word": "left", "x": torch.zeros(1)})
+
+        def _step(self, tensordict):
+            word = "left" if tensordict["word"] == "right" else "right"
+            return TensorDict({"word": word, "x": torch.zeros(1), "reward": torch.zeros(1), "done": torch.zeros(1) > 0})
+
+    def test_data_that_is_no_tensor(self):
+        data = self.Speaking().rollout(3)
+        assert [data[t]["word"] for t in range(3)] == ["left", "right", "left"]
+        assert check_env_specs(self.Speaking()) == []
+
+    def test_in_batches(self):
+        data = SerialEnv(2, self.Speaking).rollout(3)
+        assert [data[1, t]["next", "word"] for t in range(3)] == ["right", "left", "right"]

@@ -216,3 +216,12 @@ def test_wrong_data(change, message):
 @pytest.mark.parametrize("apart", [False, True])
 def test_right_envs_pass(apart):
     assert check_env_specs(Unequal(apart=apart)) == []
+
+
+def test_nan_that_the_policy_writes_is_its_own_affair():
+    env = Unequal()
+
+    def policy(td):
+        return env.rand_action(td).set("note", torch.full((1,), float("nan")))
+
+    assert env.rollout(3, policy).batch_size == torch.Size([3])
