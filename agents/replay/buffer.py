@@ -14,6 +14,7 @@ from agents.replay.random_sampler import RandomSampler
 from agents.replay.sampler import Sampler
 from agents.replay.sampler_without_replacement import SamplerWithoutReplacement
 from agents.replay.storage import Storage
+from envkit.transforms.compose import Compose, TransformLike
 
 __all__ = ["ReplayBuffer"]
 
@@ -28,8 +29,13 @@ class ReplayBuffer:
             TensorDict for :class:`LazyTensorStorage`. By default tensors and TensorDicts in a list are
             stacked, and anything else stays as it is.
         batch_size: how many items a sample has unless it is told otherwise.
-        transform: applied to each batch before it is returned.
+        transform: a :class:`~envkit.Transform`, a function, or a list of those, applied to each batch before it is
+            returned. The inverse of a transform is applied to what is stored, which then has to be a TensorDict (or
+            several).
         generator: source of randomness of the sampler, torch's global one by default.
+
+    Raises:
+        ValueError: a transform is of use in an env only.
 
     Example:
         >>> import torch
@@ -53,7 +59,7 @@ class ReplayBuffer:
         sampler: Sampler | None = None,
         collate_fn: Callable[[Any], Any] | None = None,
         batch_size: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: TransformLike | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         # A storage or sampler that is empty is still the one that was asked for.
@@ -61,7 +67,9 @@ class ReplayBuffer:
         self.sampler = RandomSampler() if sampler is None else sampler
         self.batch_size = batch_size
         self._collate = _stack if collate_fn is None else collate_fn
-        self._transform = transform
+        self.transform = Compose()
+        if transform is not None:
+            self.append_transform(transform)
         self._generator = generator
 
     def __len__(self) -> int:
@@ -83,9 +91,22 @@ class ReplayBuffer:
             )
         return self._epoch(self.sampler)
 
+    def append_transform(self, transform: TransformLike) -> ReplayBuffer:
+        """Add a transform after the others, and return the buffer.
+
+        Raises:
+            ValueError: it is of use in an env only.
+        """
+        chain = Compose(transform)
+        for each in chain:
+            if each.env_only:
+                raise ValueError(f"ReplayBuffer: {each.env_only}")
+        self.transform.append(chain)
+        return self
+
     def add(self, item: Any) -> int:
         """Store one item and return its index."""
-        index = self.storage.add(item)
+        index = self.storage.add(self._inverted(item))
         self.sampler.refresh()
         return index
 
@@ -95,6 +116,10 @@ class ReplayBuffer:
         Returns:
             Indices of the items kept, int64: the last ``max_size`` of them where there are more.
         """
+        if not isinstance(items, TensorDictBase) and self.transform.invertible:
+            items = [self._inverted(item) for item in items]
+        else:
+            items = self._inverted(items)
         index = self.storage.extend(items)
         self.sampler.refresh()
         return index
@@ -114,8 +139,7 @@ class ReplayBuffer:
             raise IndexError("ReplayBuffer.sample: the buffer is empty")
         index = self.sampler.sample(length, size, self._generator)
         batch = self._collate(self.storage.get(index))
-        if self._transform is not None:
-            batch = self._transform(batch)
+        batch = self.transform(batch)
         return (batch, {"index": index}) if return_info else batch
 
     def empty(self) -> None:
@@ -124,8 +148,10 @@ class ReplayBuffer:
         self.sampler.refresh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return storage, sampler and generator, nested; tensors share the memory of the buffer."""
+        """Return storage, sampler, transforms and generator, nested; tensors share the memory of the buffer."""
         state: dict[str, Any] = {"storage": self.storage.state_dict(), "sampler": self.sampler.state_dict()}
+        if transforms := self.transform.state_dict():
+            state["transform"] = transforms
         if self._generator is not None:
             state["generator"] = self._generator.get_state()
         return state
@@ -134,8 +160,19 @@ class ReplayBuffer:
         """Take over what :meth:`state_dict` returned: the same samples follow."""
         self.storage.load_state_dict(state["storage"])
         self.sampler.load_state_dict(state["sampler"])
+        self.transform.load_state_dict(state.get("transform", {}))
         if self._generator is not None:
             self._generator.set_state(state["generator"])
+
+    def _inverted(self, item: Any) -> Any:
+        """What is stored of an item."""
+        if not self.transform.invertible:
+            return item
+        if not isinstance(item, TensorDictBase):
+            raise TypeError(
+                f"ReplayBuffer: expected a TensorDict, to invert its transforms, found {type(item).__name__}"
+            )
+        return self.transform.inv(item)
 
     def _epoch(self, sampler: SamplerWithoutReplacement) -> Iterator[Any]:
         sampler.refresh()

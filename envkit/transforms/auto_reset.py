@@ -6,7 +6,8 @@ from envkit.core.auto_reset import AutoReset
 from envkit.core.env import EnvBase
 from envkit.errors import SpecError
 from envkit.specs import Composite
-from envkit.transforms.base import Compose, Transform
+from envkit.transforms.base import Transform
+from envkit.transforms.compose import Compose
 from envkit.transforms.env import TransformedEnv
 
 __all__ = ["AutoResetEnv", "AutoResetTransform"]
@@ -38,6 +39,8 @@ class AutoResetTransform(Transform):
         tensor([False,  True, False,  True])
     """
 
+    env_only = "AutoResetTransform concerns the resets of an env; stored data has its fillers"
+
     def __init__(
         self,
         replace: bool | None = None,
@@ -68,10 +71,6 @@ class AutoResetTransform(Transform):
             if env.base_env._runtime.auto_reset != wanted:
                 env.base_env._runtime.auto_reset = wanted
         return specs
-
-    def forward(self, tensordict):  # type: ignore[no-untyped-def]
-        """Not defined: it concerns the resets of an env."""
-        raise NotImplementedError("AutoResetTransform concerns the resets of an env; stored data has its fillers")
 
     def extra_repr(self) -> str:
         """What stands for last observations."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from tensordict import NestedKey, TensorDictBase
 
 from envkit.specs import Composite, TensorSpec
-from envkit.transforms.base import Keys, Transform
+from envkit.transforms.base import Transform
+from envkit.transforms.keys import Keys
+from envkit.transforms.rows import ColumnFunction
 
 __all__ = ["DoubleToFloat"]
 
@@ -28,6 +31,8 @@ class DoubleToFloat(Transform):
         torch.float32
     """
 
+    keeps_values = True
+
     def __init__(
         self, in_keys: Keys = None, out_keys: Keys = None, in_keys_inv: Keys = None, out_keys_inv: Keys = None
     ) -> None:
@@ -39,6 +44,14 @@ class DoubleToFloat(Transform):
 
     def _inv_apply_transform(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(torch.float64)
+
+    def _on_arrays(self, source: np.ndarray, target: np.ndarray) -> ColumnFunction:
+        def cast(row: int) -> None:
+            target[row] = source[row]
+
+        return cast
+
+    _inv_on_arrays = _on_arrays
 
     def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
         return leaf.to(torch.float32)

@@ -6,12 +6,17 @@ stepped, so a reset of some envs of a batch touches the counts of those, and a T
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from tensordict import NestedKey, TensorDictBase
 
+from envkit.core.masks import Masks
 from envkit.core.plan import path_of
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
-from envkit.transforms.base import Keys, Transform, _listed
+from envkit.transforms.base import Transform
+from envkit.transforms.keys import Keys, listed, sibling
+from envkit.transforms.leaves import refuse_unknown
+from envkit.transforms.rows import Columns, RowForm
 
 __all__ = ["InitTracker", "RewardSum", "StepCounter"]
 
@@ -25,7 +30,7 @@ class _PerGroup(Transform):
         self._shapes: list[torch.Size] = []
 
     def _beside(self, name: str) -> list[NestedKey]:
-        return [_sibling(key, name) for key in self._done_keys]
+        return [sibling(key, name) for key in self._done_keys]
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Learns where the done flags are."""
@@ -51,6 +56,8 @@ class StepCounter(_PerGroup):
         tensor([1, 2, 3])
     """
 
+    env_only = "StepCounter counts the steps of an env; stored data already has its step_count"
+
     def __init__(
         self,
         max_steps: int | None = None,
@@ -64,14 +71,19 @@ class StepCounter(_PerGroup):
         self.max_steps, self.truncated_key = max_steps, truncated_key
         self.step_count_key, self.update_done = step_count_key, update_done
 
+    @property
+    def memory_keys(self) -> list[NestedKey]:
+        """The counts."""
+        return self._beside(self.step_count_key)
+
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         for done_key in self._done_keys:
-            key = _sibling(done_key, self.step_count_key)
+            key = sibling(done_key, self.step_count_key)
             count = self._take(tensordict, key) + 1
             next_tensordict.set(key, count)
             if self.max_steps is not None:
                 over = count >= self.max_steps
-                truncated_key = _sibling(done_key, self.truncated_key)
+                truncated_key = sibling(done_key, self.truncated_key)
                 truncated = next_tensordict.get(truncated_key, None)
                 next_tensordict.set(truncated_key, over if truncated is None else truncated | over)
                 if self.update_done:
@@ -81,16 +93,43 @@ class StepCounter(_PerGroup):
     def _reset(self, tensordict: TensorDictBase | None, tensordict_reset: TensorDictBase) -> TensorDictBase:
         for done_key in self._done_keys:
             done = tensordict_reset.get(done_key)
-            tensordict_reset.set(_sibling(done_key, self.step_count_key), torch.zeros_like(done, dtype=torch.int64))
+            tensordict_reset.set(sibling(done_key, self.step_count_key), torch.zeros_like(done, dtype=torch.int64))
             if self.max_steps is not None:
-                truncated_key = _sibling(done_key, self.truncated_key)
+                truncated_key = sibling(done_key, self.truncated_key)
                 if tensordict_reset.get(truncated_key, None) is None:
                     tensordict_reset.set(truncated_key, torch.zeros_like(done))
         return tensordict_reset
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Not defined: steps are counted in an env."""
-        raise NotImplementedError("StepCounter counts the steps of an env; stored data already has its step_count")
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        following, root = columns.following.outer, columns.root.outer
+        counts = [(columns.stepped[key], following[key]) for key in self._beside(self.step_count_key)]
+        zeroed = [root[key] for key in self._beside(self.step_count_key)]
+        limits = []
+        if self.max_steps is not None:
+            new = [key for key in self._beside(self.truncated_key) if key not in columns.root.inner]
+            zeroed += [root[key] for key in new]
+            flags = zip(self._done_keys, self._beside(self.truncated_key), counts, strict=True)
+            limits = [(count, following[truncated], following[done]) for done, truncated, (_, count) in flags]
+        most, update_done = self.max_steps, self.update_done
+
+        def step(row: int) -> bool:
+            for before, after in counts:
+                np.add(before[row], 1, out=after[row, ...])
+            ended = False
+            for count, truncated, done in limits:
+                over = count[row] >= most
+                if over.any():
+                    truncated[row] |= over
+                    if update_done:
+                        done[row] |= over
+                        ended = True
+            return ended
+
+        def reset(row: int, masks: Masks | None) -> None:
+            for column in zeroed:
+                column[row] = 0
+
+        return RowForm(step, reset)
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Adds the counts, and the truncated flags if there is a limit."""
@@ -101,9 +140,9 @@ class StepCounter(_PerGroup):
         for done_key in self._done_keys:
             leaf = done[done_key]
             count = Bounded(0, high, shape=leaf.shape, dtype=torch.int64, device=leaf.device)
-            observation[_sibling(done_key, self.step_count_key)] = count
+            observation[sibling(done_key, self.step_count_key)] = count
             if self.max_steps is not None:
-                done[_sibling(done_key, self.truncated_key)] = leaf.clone()
+                done[sibling(done_key, self.truncated_key)] = leaf.clone()
         return {**specs, "observation": observation, "done": done}
 
     def extra_repr(self) -> str:
@@ -125,11 +164,18 @@ class RewardSum(Transform):
         tensor([1., 2., 3.])
     """
 
+    env_only = "RewardSum sums the rewards of an env; stored data already has its episode_reward"
+
     def __init__(self, in_keys: Keys = None, out_keys: Keys = None) -> None:
         super().__init__()
-        self._given = (None if in_keys is None else _listed(in_keys), None if out_keys is None else _listed(out_keys))
+        self._given = (None if in_keys is None else listed(in_keys), None if out_keys is None else listed(out_keys))
         self._leaves: list[Unbounded] = []
         self._batch_dims = 0
+
+    @property
+    def memory_keys(self) -> list[NestedKey]:
+        """The sums."""
+        return self.out_keys
 
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True):
@@ -142,9 +188,23 @@ class RewardSum(Transform):
             tensordict_reset.set(out_key, torch.zeros(size, dtype=leaf.dtype, device=leaf.device))
         return tensordict_reset
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Not defined: rewards are summed in an env."""
-        raise NotImplementedError("RewardSum sums the rewards of an env; stored data already has its episode_reward")
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        rewards, sums = columns.following
+        pairs = [
+            (columns.stepped[out_key], rewards[in_key], sums[out_key])
+            for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True)
+        ]
+        zeroed = [columns.root.outer[key] for key in self.out_keys]
+
+        def step(row: int) -> None:
+            for before, reward, after in pairs:
+                np.add(before[row], reward[row], out=after[row, ...])
+
+        def reset(row: int, masks: Masks | None) -> None:
+            for column in zeroed:
+                column[row] = 0
+
+        return RowForm(step, reset)
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Adds the sums."""
@@ -152,9 +212,9 @@ class RewardSum(Transform):
         in_keys, out_keys = self._given
         self.in_keys = list(reward.keys(True, True)) if in_keys is None else in_keys
         self.out_keys = (
-            [_sibling(key, f"episode_{path_of(key)[-1]}") for key in self.in_keys] if out_keys is None else out_keys
+            [sibling(key, f"episode_{path_of(key)[-1]}") for key in self.in_keys] if out_keys is None else out_keys
         )
-        self._know(self.in_keys, [reward], "in_keys")
+        refuse_unknown(self, self.in_keys, [reward], "in_keys")
         if len(self.in_keys) != len(self.out_keys):
             raise ValueError(
                 f"RewardSum: expected as many out_keys as rewards, found {self.out_keys} for {self.in_keys}"
@@ -182,6 +242,8 @@ class InitTracker(_PerGroup):
         tensor([ True, False, False])
     """
 
+    env_only = "InitTracker marks the first steps of an env; stored data already has its marks"
+
     def __init__(self, init_key: str = "is_init") -> None:
         super().__init__()
         self.init_key = init_key
@@ -194,12 +256,22 @@ class InitTracker(_PerGroup):
 
     def _mark(self, tensordict: TensorDictBase, fill: object) -> TensorDictBase:
         for done_key in self._done_keys:
-            tensordict.set(_sibling(done_key, self.init_key), fill(tensordict.get(done_key)))  # type: ignore[operator]
+            tensordict.set(sibling(done_key, self.init_key), fill(tensordict.get(done_key)))  # type: ignore[operator]
         return tensordict
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Not defined: first steps are marked in an env."""
-        raise NotImplementedError("InitTracker marks the first steps of an env; stored data already has its marks")
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        keys = self._beside(self.init_key)
+        following, root = ([side[key] for key in keys] for side in (columns.following.outer, columns.root.outer))
+
+        def step(row: int) -> None:
+            for mark in following:
+                mark[row] = False
+
+        def reset(row: int, masks: Masks | None) -> None:
+            for mark in root:
+                mark[row] = True
+
+        return RowForm(step, reset)
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Adds the marks."""
@@ -207,12 +279,7 @@ class InitTracker(_PerGroup):
         observation = specs["observation"].clone()
         for done_key in self._done_keys:
             leaf = specs["done"][done_key]
-            observation[_sibling(done_key, self.init_key)] = Categorical(
+            observation[sibling(done_key, self.init_key)] = Categorical(
                 2, leaf.shape, dtype=torch.bool, device=leaf.device
             )
         return {**specs, "observation": observation}
-
-
-def _sibling(key: NestedKey, name: str) -> NestedKey:
-    path = path_of(key)
-    return name if len(path) == 1 else (*path[:-1], name)

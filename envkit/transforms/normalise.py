@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from tensordict import NestedKey
 
-from envkit.specs import Bounded, TensorSpec, Unbounded
-from envkit.transforms.base import Keys, Transform
+from envkit.transforms.affine import Affine
+from envkit.transforms.keys import Keys
 
 __all__ = ["ObservationNorm"]
 
 
-class ObservationNorm(Transform):
+class ObservationNorm(Affine):
     """Normalises observations by an affine map: ``loc + scale * x``, or ``(x - loc) / scale`` for a standard normal.
 
     Args:
@@ -48,19 +47,8 @@ class ObservationNorm(Transform):
     ) -> None:
         if in_keys is None and in_keys_inv is None:
             in_keys = ["observation"]
-        super().__init__(in_keys, out_keys, in_keys_inv, out_keys_inv)
-        if (loc is None) != (scale is None):
-            raise ValueError(
-                f"ObservationNorm: expected loc and scale together or neither, found loc={loc}, scale={scale}"
-            )
-        self.standard_normal, self.eps = standard_normal, eps
-        self.register_buffer("loc", None if loc is None else torch.as_tensor(loc, dtype=_float(loc)))
-        self.register_buffer("scale", None if scale is None else torch.as_tensor(scale, dtype=_float(scale)))
-
-    @property
-    def initialized(self) -> bool:
-        """Whether ``loc`` and ``scale`` are known."""
-        return self.loc is not None
+        super().__init__(loc, scale, in_keys, out_keys, in_keys_inv, out_keys_inv, standard_normal=standard_normal)
+        self.eps = eps
 
     def init_stats(
         self,
@@ -127,50 +115,3 @@ class ObservationNorm(Transform):
             loc, scale = -loc / scale, 1 / scale
         self.loc, self.scale = loc, scale
         self._changed()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Takes over statistics of any shape if there are none yet."""
-        for name in ("loc", "scale"):
-            value = state_dict.get(prefix + name)
-            if value is not None and getattr(self, name) is None:
-                setattr(self, name, torch.empty_like(value))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self._changed()
-
-    def _apply_transform(self, value: torch.Tensor) -> torch.Tensor:
-        self._need_stats()
-        if self.standard_normal:
-            return (value - self.loc) / self.scale
-        return (
-            torch.addcmul(self.loc, value, self.scale)
-            if value.dtype == self.loc.dtype
-            else value * self.scale + self.loc
-        )
-
-    def _inv_apply_transform(self, value: torch.Tensor) -> torch.Tensor:
-        self._need_stats()
-        if self.standard_normal:
-            return value * self.scale + self.loc
-        return (value - self.loc) / self.scale
-
-    def _need_stats(self) -> None:
-        if not self.initialized:
-            raise RuntimeError("ObservationNorm: expected loc and scale, found none; call init_stats or pass them")
-
-    def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
-        dtype = leaf.dtype if leaf.dtype is not None and leaf.dtype.is_floating_point else torch.get_default_dtype()
-        if not self.initialized:
-            return Unbounded(leaf.shape, dtype=dtype, device=leaf.device)
-        dtype = torch.result_type(self.loc, leaf.zero())
-        if not isinstance(leaf, Bounded):
-            return Unbounded(leaf.shape, dtype=dtype, device=leaf.device)
-        ends = torch.stack(
-            [self._apply_transform(end.to(dtype)).expand(leaf.shape) for end in (leaf.space.low, leaf.space.high)]
-        )
-        return Bounded(ends.amin(0), ends.amax(0), shape=leaf.shape, dtype=dtype, device=leaf.device)
-
-
-def _float(value: float | torch.Tensor) -> torch.dtype:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.dtype
-    return torch.get_default_dtype()

@@ -9,6 +9,7 @@ from agents.replay import (
     ReplayBuffer,
     SamplerWithoutReplacement,
 )
+from envkit import GymEnv, ObservationNorm, RewardSum, StepCounter, Transform, TransformedEnv
 
 
 def make_rows(count, start=0):
@@ -139,3 +140,82 @@ def test_state_goes_on_where_it_stopped(sampler):
     other.load_state_dict(buffer.state_dict())
     for _ in range(5):
         assert torch.equal(buffer.sample()["a"], other.sample()["a"])
+
+
+class Halves(Transform):
+    """Stored as it is used inside, half of what is shown."""
+
+    def __init__(self):
+        super().__init__(["a"], ["a"], ["a"], ["a"])
+
+    def _apply_transform(self, value):
+        return value * 2
+
+    def _inv_apply_transform(self, value):
+        return value // 2
+
+
+class TestTransforms:
+    def make(self, transform, **kwargs):
+        return ReplayBuffer(
+            LazyTensorStorage(10), SamplerWithoutReplacement(), batch_size=4, transform=transform, **kwargs
+        )
+
+    def test_forward_on_sample_inverse_on_extend(self):
+        buffer, rows = self.make(Halves()), make_rows(4)
+        buffer.extend(rows)
+        assert buffer.storage.get(torch.arange(4))["a"].tolist() == [0, 0, 1, 1]
+        assert sorted(buffer.sample()["a"].tolist()) == [0, 0, 2, 2]
+        assert rows["a"].tolist() == [0, 1, 2, 3]
+
+    def test_inverse_on_add_and_on_lists(self):
+        buffer = ReplayBuffer(transform=Halves())
+        buffer.add(TensorDict({"a": torch.tensor(6)}))
+        buffer.extend([TensorDict({"a": torch.tensor(8)})] * 2)
+        assert buffer.storage.get(torch.arange(3))[0]["a"] == 3
+        assert set(buffer.sample(20)["a"].tolist()) == {6, 8}
+
+    def test_inverses_want_tensordicts(self):
+        buffer = ReplayBuffer(transform=Halves())
+        with pytest.raises(TypeError, match="expected a TensorDict, to invert its transforms, found int"):
+            buffer.add(3)
+        with pytest.raises(TypeError, match="found int"):
+            buffer.extend([3])
+
+    def test_functions_and_lists(self):
+        buffer = self.make([lambda td: td.set("b", td["a"] + 1), Halves()])
+        buffer.append_transform(lambda td: td.set("c", td["a"] + td["b"])).extend(make_rows(4))
+        sample = buffer.sample()
+        assert torch.equal(sample["b"], sample["a"] // 2 + 1)
+        assert torch.equal(sample["c"], sample["a"] + sample["b"])
+
+    def test_of_envs_only(self):
+        with pytest.raises(ValueError, match="ReplayBuffer: StepCounter counts the steps of an env"):
+            self.make([Halves(), StepCounter()])
+        with pytest.raises(ValueError, match="ReplayBuffer: RewardSum"):
+            self.make(None).append_transform(RewardSum())
+
+    def test_of_an_env_are_cloned(self):
+        env = TransformedEnv(GymEnv("Pendulum-v1"), ObservationNorm(1.0, 2.0))
+        with pytest.raises(RuntimeError, match=r"use its clone\(\)"):
+            self.make(env.transform[0])
+        buffer = self.make(env.transform.clone())
+        plain = env.base_env.rollout(4)
+        buffer.extend(plain)
+        env.transform[0].loc.add_(1.0)
+        sample, index = buffer.sample(return_info=True)
+        expected = plain[index["index"]]
+        assert torch.equal(sample["observation"], expected["observation"] * 2 + 2)
+        assert torch.equal(sample["next", "observation"], expected["next", "observation"] * 2 + 2)
+
+    def test_statistics_are_part_of_the_state(self):
+        buffer, twin = self.make(ObservationNorm(1.0, 2.0)), self.make(ObservationNorm(0.0, 1.0))
+        for each in (buffer, twin):
+            each.extend(TensorDict({"observation": torch.arange(4.0)}, [4]))
+        twin.load_state_dict(buffer.state_dict())
+        assert twin.transform[0].loc == 1
+        with pytest.raises(RuntimeError, match="Missing key"):
+            twin.load_state_dict({name: part for name, part in buffer.state_dict().items() if name != "transform"})
+
+    def test_states_without_transforms_stay_as_they_were(self):
+        assert "transform" not in make_epochs().state_dict()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from agents import LazyTensorStorage, ReplayBuffer
@@ -342,78 +344,23 @@ class TestClones:
         assert norm.loc == 0
 
 
-class TestCompose:
-    def test_is_a_sequence(self):
-        chain = Compose(AddOneToObs(), StepCounter(), RewardSum())
-        assert len(chain) == 3
-        assert [type(t) for t in chain] == [AddOneToObs, StepCounter, RewardSum]
-        assert chain[-1] is chain[2]
-        assert len(chain[1:]) == 2
-        assert len(chain[5:]) == 0
-        with pytest.raises(IndexError):
-            chain[3]
-
-    def test_flattens(self):
-        chain = Compose(AddOneToObs(), Compose(StepCounter(), Compose(RewardSum())))
-        assert [type(t) for t in chain] == [AddOneToObs, StepCounter, RewardSum]
-
-    def test_append_and_insert(self):
-        chain = Compose(StepCounter())
-        chain.append(RewardSum())
-        chain.insert(0, AddOneToObs())
-        chain.insert(-1, Compose(Halves(), DoubleToFloat()))
-        assert [type(t).__name__ for t in chain] == [
-            "AddOneToObs",
-            "StepCounter",
-            "RewardSum",
-            "Halves",
-            "DoubleToFloat",
-        ]
-
-    @pytest.mark.parametrize("wrong", [None, "StepCounter", StepCounter])
-    def test_holds_transforms_only(self, wrong):
-        with pytest.raises(TypeError, match="expected a Transform, found"):
-            Compose(wrong)
-
-    def test_as_a_module(self):
-        chain = Compose(AddOneToObs(), AddOneToObs(out_keys=["more"]))
-        td = chain(TensorDict({"observation": torch.zeros(2)}))
-        assert (td["observation"] == 1).all()
-        assert (td["more"] == 2).all()
-
-    def test_invertible(self):
-        assert not Compose(AddOneToObs(), StepCounter()).invertible
-        assert Compose(AddOneToObs(), Halves()).invertible
-
-    def test_empty(self, tools):
-        env, plain = TransformedEnv(Echo(), Compose()), Echo()
-        assert env.specs == plain.specs
-        actions = tools.draw_actions(env, 4)
-        tools.assert_same(env.rollout(4, tools.FixedPolicy(actions)), plain.rollout(4, tools.FixedPolicy(actions)))
-
-    def test_closes_what_it_holds(self):
-        closed = []
-
-        class Holding(Transform):
-            def close(self):
-                closed.append(self)
-
-        env = TransformedEnv(Echo(), Compose(Holding(), Holding()))
-        env.close()
-        assert closed == list(env.transform)
-        assert env.base_env.is_closed
-
-
 class TestStoredData:
-    def test_a_recorded_batch_equals_one_seen_through_the_env(self, tools):
-        env = TransformedEnv(SerialEnv(2, lambda: GymEnv("Pendulum-v1")), AddOneToObs())
-        env.set_seed(0)
-        actions = tools.draw_actions(env, 6)
-        data = env.rollout(6, tools.FixedPolicy(actions))
-        plain = SerialEnv(2, lambda: GymEnv("Pendulum-v1"))
-        plain.set_seed(0)
-        stored = plain.rollout(6, tools.FixedPolicy(actions))
-        assert torch.equal(AddOneToObs()(stored)["observation"], data["observation"])
+    def test_both_ends_of_a_step_equal_what_the_env_shows(self, kit):
+        kit.stored_data_agrees(lambda: GymEnv("Pendulum-v1"), AddOneToObs)
+        kit.stored_data_agrees(lambda: SerialEnv(2, lambda: GymEnv("Pendulum-v1")), AddOneToObs)
+        kit.stored_data_agrees(Echo, lambda: AddOneToObs(["reward", "observation"], ["more", "observation"]))
+        kit.stored_data_agrees(Echo, lambda: Compose(Halves(), AddOneToObs()))
+
+    def test_keys_under_next_are_those_and_no_others(self):
+        stored = Echo().rollout(3)
+        before = stored.clone()
+        AddOneToObs([("next", "observation")])(stored)
+        assert torch.equal(stored["observation"], before["observation"])
+        assert torch.equal(stored["next", "observation"], before["next", "observation"] + 1)
+
+    def test_in_place(self):
+        stored = Echo().rollout(3)
+        assert AddOneToObs()(stored) is stored
 
     def test_samples_of_a_replay_buffer(self):
         stored = GymEnv("Pendulum-v1").rollout(8)
@@ -421,7 +368,186 @@ class TestStoredData:
         buffer.extend(stored)
         sample = buffer.sample()
         assert torch.equal(sample["more"], sample["observation"] + 1)
+        assert torch.equal(sample["next", "more"], sample["next", "observation"] + 1)
         assert "more" not in stored.keys()
+
+
+class TestChecksWhenBuilt:
+    """Each names the transform, the key, what was expected and what was found."""
+
+    def test_dtypes(self):
+        class Bytes(AddOneToObs):
+            in_dtypes = (torch.uint8, torch.int16)
+
+        with pytest.raises(
+            SpecError,
+            match=r"Bytes: 'observation': expected dtype torch.uint8 or torch.int16, found torch.float32",
+        ):
+            TransformedEnv(Echo(), Bytes())
+
+    def test_what_the_function_itself_refuses(self):
+        class Square(AddOneToObs):
+            def _apply_transform(self, obs):
+                if obs.shape[-1] != 3:
+                    raise ValueError(f"expected 3 channels, found {obs.shape[-1]}")
+                return obs
+
+        with pytest.raises(
+            SpecError,
+            match=r"Square: 'observation': cannot transform torch.float32 of shape \[2\]: expected 3 channels",
+        ):
+            TransformedEnv(Echo(), Square())
+
+    def test_an_inverse_of_another_form(self):
+        class Wrong(Halves):
+            def _inv_apply_transform(self, action):
+                return action[..., :1]
+
+        with pytest.raises(
+            SpecError,
+            match=r"Wrong: 'action': expected the inverse to give torch.float32 of shape \[2\], as the env inside "
+            r"takes it, found torch.float32 of shape \[1\]",
+        ):
+            TransformedEnv(Echo(), Wrong())
+
+        class Failing(Halves):
+            def _inv_apply_transform(self, action):
+                return action @ torch.zeros(5, 5)
+
+        with pytest.raises(SpecError, match=r"Failing: 'action': cannot transform torch.float32 of shape \[2\] back"):
+            TransformedEnv(Echo(), Failing())
+
+    def test_what_is_of_no_use_in_an_env(self):
+        class Later(AddOneToObs):
+            data_only = "Later looks ahead: it works on stored data only"
+
+        with pytest.raises(SpecError, match="Later looks ahead"):
+            TransformedEnv(Echo(), Later())
+        assert (Later()(TensorDict({"observation": torch.zeros(2)}))["observation"] == 1).all()
+
+    def test_what_is_of_no_use_elsewhere(self):
+        class Now(AddOneToObs):
+            env_only = "Now tells the time of an env"
+
+        assert (TransformedEnv(Echo(), Now()).reset()["observation"] == 1).all()
+        with pytest.raises(NotImplementedError, match="Now tells the time of an env"):
+            Now()(TensorDict({"observation": torch.zeros(2)}))
+
+    @pytest.mark.parametrize(
+        ("outer", "message"),
+        [
+            (lambda: AddOneToObs(["step_count"]), "that AddOneToObs after it changes it; give it other out_keys"),
+            (lambda: lambda td: td.exclude("step_count"), "that a transform after it hides it: only .*'observation'"),
+        ],
+    )
+    def test_memory_that_another_transform_takes(self, outer, message):
+        with pytest.raises(SpecError, match=rf"StepCounter: expected to find 'step_count' again.*{message}"):
+            TransformedEnv(Echo(), Compose(StepCounter(), outer()))
+        assert (
+            TransformedEnv(Echo(), Compose(StepCounter(), AddOneToObs(["step_count"], ["more"]))).rollout(3)["more"][2]
+            == 3
+        )
+
+
+class TestSeveralKeys:
+    def test_are_read_before_any_is_written(self):
+        class Swap(Transform):
+            def __init__(self):
+                super().__init__(["a", "b"], ["b", "a"], ["c", "d"], ["d", "c"])
+
+        td = TensorDict({"a": torch.zeros(1), "b": torch.ones(1), "c": torch.zeros(1), "d": torch.ones(1)})
+        out = Swap()(Swap().inv(td))
+        assert (out["a"], out["b"], out["c"], out["d"]) == (1, 0, 1, 0)
+
+    def test_in_specs_as_well(self):
+        class Swap(Transform):
+            def __init__(self):
+                super().__init__(["a", "b"], ["b", "a"], ["c", "d"], ["d", "c"])
+
+        float32, float64 = Unbounded((1,)), Unbounded((2,), dtype=torch.float64)
+        flag = Echo().done_spec
+        specs = {
+            "observation": Composite(a=float32, b=float64),
+            "action": Composite(c=float32, d=float64),
+            "state": Composite(),
+            "reward": Composite(reward=float32),
+            "done": flag,
+        }
+        out = Swap().transform_specs(specs)
+        assert (out["observation"]["a"], out["observation"]["b"]) == (float64, float32)
+        assert (out["action"]["c"], out["action"]["d"]) == (float64, float32)
+
+
+class TestSpecHooks:
+    @pytest.mark.parametrize(
+        ("hook", "attribute"),
+        [
+            ("transform_observation_spec", "observation_spec"),
+            ("transform_reward_spec", "full_reward_spec"),
+            ("transform_done_spec", "done_spec"),
+            ("transform_action_spec", "full_action_spec"),
+            ("transform_state_spec", "state_spec"),
+        ],
+    )
+    def test_of_one_role(self, hook, attribute):
+        def more(self, spec):
+            out = spec.clone()
+            out["more"] = Unbounded((1,), dtype=torch.bool)
+            return out
+
+        env = TransformedEnv(Echo(), type("More", (Transform,), {hook: more})())
+        assert "more" in getattr(env, attribute).keys()
+        assert "more" not in getattr(env.base_env, attribute).keys()
+
+    def test_of_inputs_and_outputs(self):
+        class More(Transform):
+            def transform_input_spec(self, input_spec):
+                out = super().transform_input_spec(input_spec)
+                out["full_state_spec", "memory"] = Unbounded((3,))
+                return out
+
+            def transform_output_spec(self, output_spec):
+                out = super().transform_output_spec(output_spec)
+                out["full_observation_spec", "memory"] = Unbounded((3,))
+                return out
+
+        env = TransformedEnv(Echo(), More())
+        assert env.state_keys == ["memory"]
+        assert "memory" in env.observation_keys
+
+    def test_the_base_envs_own_cannot_be_edited(self):
+        class Editing(Transform):
+            def transform_observation_spec(self, observation_spec):
+                observation_spec["more"] = Unbounded((1,))
+                return observation_spec
+
+        base = Echo()
+        env = TransformedEnv(base, Editing())
+        assert "more" in env.observation_spec.keys()
+        assert "more" not in base.observation_spec.keys()
+
+    @settings(deadline=None, max_examples=40, derandomize=True)
+    @given(data=st.data())
+    def test_the_spec_contains_the_output(self, data, kit):
+        leaf = data.draw(kit.leaf_specs)
+        out = kit.spec_contains_output(AddOneToObs(), leaf)
+        assert out.shape == leaf.shape
+
+
+class TestFreezing:
+    def test_of_a_chain(self):
+        chain = Compose(AddOneToObs(), StepCounter())
+        assert chain.freeze() is chain
+        assert all(transform.frozen for transform in chain)
+        chain.freeze(False)
+        assert not any(transform.frozen for transform in chain)
+
+    def test_of_a_clone_is_its_own(self):
+        transform = AddOneToObs()
+        twin = transform.clone().freeze()
+        assert twin.frozen
+        assert not transform.frozen
+        assert twin.clone().frozen
 
 
 def test_step_and_reset_hooks_see_both_ends():

@@ -199,6 +199,202 @@ class TestBaseEnv:
         assert TransformedEnv(env, RewardSum()).check_finite is False
 
 
+class TestPlacement:
+    class Within(Transform):
+        placement = "single"
+
+    class Around(Transform):
+        placement = "batch"
+
+    def test_of_what_belongs_on_single_envs(self):
+        TransformedEnv(cartpole(), self.Within())
+        SerialEnv(2, lambda: TransformedEnv(cartpole(), self.Within()))
+        with pytest.raises(SpecError, match=r"Within belongs on a single env: .* found batch size \[2\]"):
+            TransformedEnv(SerialEnv(2, cartpole), self.Within())
+
+    def test_of_what_belongs_on_a_batch(self):
+        TransformedEnv(cartpole(), self.Around())
+        TransformedEnv(SerialEnv(2, cartpole), self.Around())
+        for inner in (
+            lambda: TransformedEnv(cartpole(), self.Around()),
+            lambda: TransformedEnv(SerialEnv(2, cartpole), Compose(StepCounter(), self.Around())),
+        ):
+            with pytest.raises(
+                SpecError, match=r"Around belongs on a batch as a whole: .* transform the batch instead"
+            ):
+                SerialEnv(2, inner)
+
+    def test_when_appended(self):
+        env = TransformedEnv(SerialEnv(2, cartpole), StepCounter())
+        with pytest.raises(SpecError, match="Within belongs on a single env"):
+            env.append_transform(self.Within())
+        assert len(env.transform) == 1
+
+
+class TestSizeAndDevice:
+    def test_a_transform_may_change_the_batch_size(self, tools):
+        class Fold(Transform):
+            """Shows a batch of four as two by two."""
+
+            sees_masks = True
+            invertible = True
+
+            def transform_env_batch_size(self, batch_size):
+                return torch.Size((2, 2))
+
+            def transform_specs(self, specs):
+                return {role: spec.reshape(2, 2) for role, spec in specs.items()}
+
+            def _call(self, next_tensordict):
+                return next_tensordict.reshape(2, 2)
+
+            def _inv_call(self, tensordict):
+                return tensordict.reshape(4)
+
+            def _reset_env_preprocess(self, tensordict):
+                return None if tensordict is None else tensordict.reshape(4)
+
+        env, plain = (TransformedEnv(SerialEnv(4, cartpole), parts) for parts in ([Fold(), StepCounter()], []))
+        assert env.batch_size == (2, 2)
+        actions = tools.draw_actions(plain, 30)
+        for each in (env, plain):
+            each.set_seed(SEED)
+        found = tools.by_hand(env, [action.reshape(2, 2) for action in actions])
+        expected = tools.by_hand(plain, actions)
+        assert torch.equal(found["next", "observation"].reshape(4, 30, 4), expected["next", "observation"])
+        assert expected["next", "done"].any()
+        assert (found["step_count"][found["step_count"] > 0] > 0).any()
+        env.set_seed(SEED)
+        tools.assert_same(
+            env.rollout(30, tools.FixedPolicy([action.reshape(2, 2) for action in actions]), break_when_any_done=False),
+            found,
+        )
+
+    def test_a_transform_may_change_the_device(self):
+        class Placed(Transform):
+            def transform_env_device(self, device):
+                return torch.device("cpu")
+
+            def transform_specs(self, specs):
+                return {role: spec.to("cpu") for role, spec in specs.items()}
+
+            def _call(self, next_tensordict):
+                return next_tensordict.to("cpu")
+
+        env = TransformedEnv(cartpole(), Placed())
+        assert env.base_env.device is None
+        assert env.device == env.rollout(3).device == torch.device("cpu")
+
+
+class TestMore:
+    def test_random_actions_of_a_transforms_own(self, tools):
+        class Ones(Transform):
+            def _rand_action(self, tensordict, generator):
+                return tensordict.set("action", torch.ones_like(tensordict["action"]))
+
+        env = TransformedEnv(cartpole(), Ones())
+        assert not env.draws_from_spec
+        assert env.rollout(8)["action"].all()
+        assert env.rand_action()["action"] == 1
+
+    def test_transforms_are_seeded_each_by_a_seed_of_its_own(self):
+        class Noise(Transform):
+            seed: int | None = None
+
+            def set_seed(self, seed):
+                self.seed = seed
+
+        env = TransformedEnv(cartpole(), [Noise(), Noise()])
+        env.set_seed(3)
+        first = [noise.seed for noise in env.transform]
+        assert len(set(first)) == 2
+        env.set_seed(3)
+        assert [noise.seed for noise in env.transform] == first
+        env.set_seed(None)
+        assert [noise.seed for noise in env.transform] == [None, None]
+
+    def test_a_transform_may_step_and_reset_what_is_inside_of_it(self, scripted):
+        class Twice(Transform):
+            """Steps twice for one; starts one step later."""
+
+            def _step(self, tensordict, next_tensordict):
+                again = self._step_inside(tensordict)
+                return again.set("reward", again["reward"] + next_tensordict["reward"])
+
+            def _reset(self, tensordict, tensordict_reset):
+                first = self._reset_inside()
+                assert torch.equal(first["observation"], tensordict_reset["observation"])
+                return self._step_inside(first.set("action", torch.tensor(0))).exclude("reward")
+
+        class Plus(Transform):
+            def _apply_transform(self, value):
+                return value + 100
+
+        env = TransformedEnv(scripted(rewards=[1.0, 2.0, 4.0, 8.0, 16.0]), [Plus(in_keys="observation"), Twice()])
+        env.append_transform(Plus(in_keys="observation"))
+        data = env.rollout(2)
+        assert data["observation"].flatten().tolist() == [201.0, 203.0]
+        assert data["next", "observation"].flatten().tolist() == [203.0, 205.0]
+        assert data["next", "reward"].flatten().tolist() == [6.0, 24.0]
+
+    def test_each_is_given_what_comes_from_outside_of_it(self):
+        given = {}
+
+        class Spy(Transform):
+            def __init__(self, name):
+                super().__init__(in_keys_inv="action")
+                self.name = name
+
+            def _inv_apply_transform(self, value):
+                return value + 1
+
+            def _step(self, tensordict, next_tensordict):
+                given[self.name] = tensordict["action"].item()
+                return next_tensordict
+
+        env = TransformedEnv(GymEnv("Pendulum-v1"), [Spy("inner"), Spy("outer")])
+        env.step(env.reset().set("action", torch.tensor([-2.0])))
+        assert given == {"inner": -1.0, "outer": -2.0}
+
+    def test_a_transform_may_skip_steps(self, tools):
+        class Skip(Transform):
+            """Steps only the envs whose count is even."""
+
+            invertible = True
+
+            def _inv_call(self, tensordict):
+                return tensordict.set("_step", tensordict["position"][..., :1] > 0)
+
+        from_env = SerialEnv(3, lambda: GymEnv("Pendulum-v1"))
+
+        def position(td):
+            return td.set("position", td["observation"] * 2)
+
+        env = TransformedEnv(from_env, [position, Skip()])
+        env.set_seed(SEED)
+        td = env.rand_action(env.reset())
+        moving = (td["position"][..., 0] > 0).tolist()
+        assert True in moving
+        assert False in moving
+        out = env.step(td.clone())
+        stays = (out["next", "observation"] == td["observation"]).all(-1)
+        assert [not stay for stay in stays.tolist()] == moving
+        assert torch.equal(out["next", "position"][stays], td["position"][stays])
+        assert not out["next", "reward"][stays].any()
+        assert "_step" not in out.keys()
+        out = env.step(td.clone().set("_step", torch.tensor([[True], [True], [False]])))
+        expected = [move and index < 2 for index, move in enumerate(moving)]
+        assert [not stay for stay in (out["next", "observation"] == td["observation"]).all(-1).tolist()] == expected
+
+    def test_a_parent_is_kept_until_something_changes(self):
+        env = LAYERS["single"]()
+        parent = env.transform[2].parent
+        assert env.transform[2].parent is parent
+        env.insert_transform(0, RewardSum())
+        assert env.transform[3].parent is not parent
+        assert len(env.transform[3].parent.transform) == 3
+
+
 class TestSpecs:
     @pytest.mark.parametrize(
         "name", ["observation_spec", "action_spec", "reward_spec", "done_spec", "full_action_spec"]

@@ -73,7 +73,7 @@ class TestFormula:
         assert torch.equal(ObservationNorm(loc, scale, standard_normal=True)(td)["observation"], (x - loc) / scale)
         td = TensorDict({"observation": x.clone()})
         found = ObservationNorm(loc, scale)(td)["observation"]
-        assert torch.equal(found, torch.addcmul(torch.tensor(loc), x, torch.tensor(scale)))
+        assert torch.equal(found, x * torch.tensor(scale) + torch.tensor(loc))
 
     @pytest.mark.parametrize("standard_normal", [True, False])
     def test_inverse(self, standard_normal):
@@ -158,7 +158,7 @@ class TestInEnvs:
         check_env_specs(env)
 
     def test_a_broadcast_that_changes_the_shape_is_found_out(self):
-        with pytest.raises(RuntimeError, match="expand"):
+        with pytest.raises(SpecError, match=r"ObservationNorm: 'observation': .* broadcast to \[3\], found \[2, 3\]"):
             TransformedEnv(pendulum(), ObservationNorm(torch.zeros(2, 3), torch.ones(2, 3)))
 
     def test_unknown_keys(self):
