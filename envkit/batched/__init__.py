@@ -1,5 +1,7 @@
 """Many envs at once."""
 
+from envkit.batched.creator import EnvCreator
+from envkit.batched.parallel import ParallelEnv
 from envkit.batched.serial import SerialEnv
 
-__all__ = ["SerialEnv"]
+__all__ = ["EnvCreator", "ParallelEnv", "SerialEnv"]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from tensordict import LazyStackedTensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
+from envkit.batched.base import BatchedEnv, makers, options_of_each, set_check_finite, stacked
+from envkit.batched.equal_specs import refuse_unequal, specs_of
+from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, any_true, read_masks
-from envkit.core.row_env import RowEnv
-from envkit.errors import SpecError
 from envkit.storage import Slab
 
 __all__ = ["SerialEnv"]
 
-SPECS = ("full_action_spec", "state_spec", "observation_spec", "full_reward_spec", "done_spec")
 
-
-class SerialEnv(RowEnv):
+class SerialEnv(BatchedEnv):
     """Several envs of one kind, stepped one after the other, as a single env with one more batch dimension.
 
     Each env writes its own slice of the batch's rows in place, at the cost of a loop over them. Envs with dynamic
     specs, or with data that is no tensor, are stacked step by step instead, lazily.
-    Attributes that the batch lacks are looked up in its envs and returned as a list.
+    Attributes that the batch lacks are looked up in its envs and returned as a list; methods are called on all of
+    them. An index gives a batch of some of the envs.
 
     Args:
         num_workers: number of envs.
@@ -44,6 +45,8 @@ class SerialEnv(RowEnv):
         torch.Size([3, 4])
         >>> env.rollout(10, break_when_any_done=False).batch_size
         torch.Size([3, 10])
+        >>> env[1:].batch_size, env.gravity
+        (torch.Size([2]), [9.8, 9.8, 9.8])
     """
 
     def __init__(
@@ -54,19 +57,32 @@ class SerialEnv(RowEnv):
         create_env_kwargs: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
         device: torch.device | str | int | None = None,
     ) -> None:
-        self.__dict__["_envs"] = _build(num_workers, create_env_fn, create_env_kwargs)
+        made = makers("num_workers", num_workers, create_env_fn, create_env_kwargs)
+        self.__dict__["_envs"] = [function(**options) for function, options in made]
+        for env in self._envs:
+            env.assert_batchable()
         first = self._envs[0]
         super().__init__(device=device, batch_size=(num_workers, *first.batch_size))
         self.allow_done_after_reset = any(env.allow_done_after_reset for env in self._envs)
-        for name in SPECS:
-            specs = [getattr(env, name) for env in self._envs]
-            for i, spec in enumerate(specs):
-                if spec != specs[0]:
-                    raise SpecError(
-                        f"SerialEnv: expected envs of equal specs, but {name} of env {i} differs from that of "
-                        f"env 0:\n{spec}\n{specs[0]}"
-                    )
-            setattr(self, name, specs[0].expand(num_workers, *specs[0].shape))
+        specs = dict(enumerate(map(specs_of, self._envs)))
+        refuse_unequal("SerialEnv", specs)
+        for name, spec in specs[0].items():
+            setattr(self, name, spec.expand(num_workers, *spec.shape))
+
+    def __getitem__(self, index: int | slice | Sequence[int]) -> SerialEnv:
+        envs = [self._envs[i] for i in self._positions(index)]
+        part = SerialEnv(len(envs), [lambda env=env: env for env in envs], device=self._device)
+        part._runtime.started = self._runtime.started
+        return part
+
+    def map(self, function: Callable[..., Any], *given: Sequence[Any]) -> list[Any]:
+        """What ``function(env, ...)`` returns for each env.
+
+        Args:
+            function: called with an env, and with its element of each sequence in ``given``.
+            *given: sequences with one element for each env.
+        """
+        return [function(*one) for one in zip(self._envs, *given, strict=True)]
 
     @property
     def check_finite(self) -> bool:
@@ -75,13 +91,7 @@ class SerialEnv(RowEnv):
 
     @check_finite.setter
     def check_finite(self, value: bool) -> None:
-        for env in self._envs:
-            env.check_finite = value
-
-    @property
-    def fits_rows(self) -> bool:
-        """See :attr:`~envkit.EnvBase.fits_rows`; only data of one layout can be sliced by env."""
-        return not self.has_dynamic_specs
+        self.map(set_check_finite, [value] * len(self._envs))
 
     @property
     def keeps_state(self) -> bool:
@@ -96,87 +106,57 @@ class SerialEnv(RowEnv):
     def _native_rows(self, root: Slab, following: Slab) -> SerialRows:
         return SerialRows(self, self._envs, root, following)
 
-    def _reset_apart(self, tensordict: TensorDictBase | None, **kwargs: Any) -> TensorDictBase:
+    def _reset_apart(
+        self, tensordict: TensorDictBase | None, list_of_kwargs: Sequence[dict] | None = None, **kwargs: Any
+    ) -> TensorDictBase:
         # Each env is handed its own part, with whatever it may look for in there.
         plan, outs = self.plan, []
+        options = options_of_each(len(self._envs), list_of_kwargs, kwargs)
         masks = None if tensordict is None else read_masks(tensordict, plan, "_reset")
         given = [None] * len(self._envs) if tensordict is None else tensordict.unbind(0)
         for i, (env, part) in enumerate(zip(self._envs, given, strict=True)):
             own = None if masks is None else {key: mask[i] for key, mask in masks.items()}
             if own is None or any_true(own):
-                outs.append(env.first_of(part, env.plan, own, **kwargs))
+                outs.append(generators_of(env).call(env.first_of, part, env.plan, own, **options[i]))
             else:  # nothing of it will be read
                 outs.append(env.plan.root_spec.zero() if part is None else env.plan.root_spec.zero().update(part))
         kept = [key for key in plan.kept if all(out.get(key, None) is not None for out in outs)]
         keys = [*plan.observation_keys, *plan.done_keys, *kept]
-        return self._stacked([out.select(*keys) for out in outs])
+        return stacked([out.select(*keys) for out in outs], self.fits_rows)
 
     def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase:
         plan, outs = self.plan, []
         for i, (env, part) in enumerate(zip(self._envs, tensordict.unbind(0), strict=True)):
             own = {key: mask[i] for key, mask in (masks or {}).items()}
             whole = all(bool(mask.all()) for mask in own.values())
-            outs.append(env.next_of(part.exclude(*own), None, None if whole else own, strict=False))
+            step = functools.partial(env.next_of, part.exclude(*own), None, None if whole else own, strict=False)
+            outs.append(generators_of(env).call(step))
         keys = [*plan.observation_keys, *plan.reward_keys, *plan.done_keys]
-        return self._stacked([out.select(*keys) for out in outs])
-
-    def _stacked(self, outs: list[TensorDictBase]) -> TensorDictBase:
-        if self.fits_rows:
-            return torch.stack(outs)  # type: ignore[return-value, arg-type]
-        return LazyStackedTensorDict.lazy_stack(outs, 0)
+        return stacked([out.select(*keys) for out in outs], self.fits_rows)
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""
         following = seed
         for env in self._envs:
-            following = env.set_seed(following, static_seed)
+            given = functools.partial(env.set_seed, following, static_seed)
+            following = generators_of(env).seed(following, given)
         super().set_seed(seed, static_seed)
         return following
-
-    def _set_seed(self, seed: int | None) -> None:
-        """The envs are seeded in :meth:`set_seed`, which chains them."""
 
     @property
     def draws_from_spec(self) -> bool:
         """See :attr:`~envkit.EnvBase.draws_from_spec`."""
         return all(env.draws_from_spec for env in self._envs)
 
-    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
-        """See :meth:`~envkit.EnvBase.rand_action`; drawn by the envs if one of them has a way of its own."""
-        if self.draws_from_spec:
-            return super().rand_action(tensordict)
-        parts = [None] * len(self._envs) if tensordict is None else tensordict.unbind(0)
-        drawn = [env.rand_action(part).select(*env.action_keys) for env, part in zip(self._envs, parts, strict=True)]
-        actions: TensorDictBase = torch.stack(drawn)  # type: ignore[assignment]
-        return actions if tensordict is None else tensordict.update(actions)
-
-    def snapshot(self) -> Any:
-        """See :meth:`~envkit.EnvBase.snapshot`: those of all envs."""
-        return super().snapshot(), [env.snapshot() for env in self._envs]
-
-    def restore(self, snapshot: Any) -> None:
-        """See :meth:`~envkit.EnvBase.restore`."""
-        own, inner = snapshot
-        super().restore(own)
-        for env, part in zip(self._envs, inner, strict=True):
-            env.restore(part)
-
-    def _simulation(self) -> dict[str, Any]:
-        return {}
+    def _drawn(self, parts: list[TensorDictBase | None]) -> list[TensorDictBase]:
+        drawn = [generators_of(env).call(env.rand_action, part) for env, part in zip(self._envs, parts, strict=True)]
+        return [one.select(*self.action_keys) for one in drawn]
 
     def close(self) -> None:
         """Closes all envs."""
         for env in self._envs:
             env.close()
         super().close()
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_"):
-                raise
-            return [getattr(env, name) for env in self._envs]
 
     def __repr__(self) -> str:
         return f"SerialEnv({len(self._envs)} x {self._envs[0]}, batch_size={list(self.batch_size)})"
@@ -186,11 +166,14 @@ class SerialRows:
     """Envs bound to the slices of a batch's slabs."""
 
     def __init__(self, batch: EnvBase, envs: list[EnvBase], root: Slab, following: Slab) -> None:
-        self._ports = [
+        self._bare = [
             env._row_port(env.plan, root.select(i, env.plan.root_spec), following.select(i, env.plan.next_spec))
             for i, env in enumerate(envs)
         ]
-        self._steps = [port.step for port in self._ports]
+        self._generators = [generators_of(env) for env in envs]
+        for own in self._generators:
+            own.users.add(self)
+        self.guard()
         plan = batch.plan
         self._repeated = [
             (following.arrays[key], root.arrays[key]) for key in (*plan.observation_keys, *plan.done_keys)
@@ -199,18 +182,44 @@ class SerialRows:
         self._done = [following.arrays[group.done] for group in plan.done_groups]
         # The others are told their mask even if everything is reset: their `_reset` may look at it.
         self._need_no_mask = np.array([env.keeps_state for env in envs])
+        self._carry = [(root.arrays[key], following.arrays[key]) for key in plan.carried]
+        one_flag = len(plan.done_groups) == 1 and all(env.plan.batch_size.numel() == 1 for env in envs)
+        simple = one_flag and not plan.kept and bool(self._need_no_mask.all())
+        self._able = simple
 
-    def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
-        """See :meth:`~envkit.core.rows.RowPort.reset`."""
+    def guard(self) -> None:
+        """Has the envs run with global generators of their own, those that have some."""
+        self._ports = [own.guarded(port) for own, port in zip(self._generators, self._bare, strict=True)]
+        self._steps = [port.step for port in self._ports]
+        self._resets = [port.reset for port in self._ports]
+
+    @property
+    def advance(self) -> Callable[[int], None] | None:
+        """See :attr:`~envkit.core.rows.RowPort.advance`."""
+        return self._advance if self._able else None  # not kept: a port that refers to itself outlives its use
+
+    def _advance(self, row: int) -> None:
+        following = row + 1
+        ended = [i for i, step in enumerate(self._steps) if step(row)]
+        for destination, source in self._carry:
+            destination[following] = source[row]
+        for i in ended:
+            self._resets[i](following)
+
+    def reset(
+        self, row: int, masks: Masks | None = None, list_of_kwargs: Sequence[dict] | None = None, **kwargs: Any
+    ) -> None:
+        """See :meth:`~envkit.core.rows.RowPort.reset`; ``list_of_kwargs`` has some for each env."""
+        options = options_of_each(len(self._ports), list_of_kwargs, kwargs)
         if masks is None:
-            for port in self._ports:
-                port.reset(row, **kwargs)
+            for port, own in zip(self._ports, options, strict=True):
+                port.reset(row, **own)
             return
         flat = self._by_env(masks)
         whole = flat.all(1) & self._need_no_mask
         for i in np.flatnonzero(flat.any(1)).tolist():
             part = None if whole[i] else {key: mask[i] for key, mask in masks.items()}
-            self._ports[i].reset(row, part, **kwargs)
+            self._ports[i].reset(row, part, **options[i])
 
     def _by_env(self, masks: Masks) -> np.ndarray:
         """All masks side by side, one row an env."""
@@ -239,21 +248,3 @@ class SerialRows:
             if step(row):
                 ended = True
         return ended
-
-
-def _build(
-    count: int,
-    create: Callable[..., EnvBase] | Sequence[Callable[..., EnvBase]],
-    kwargs: dict[str, Any] | Sequence[dict[str, Any]] | None,
-) -> list[EnvBase]:
-    functions = list(create) if isinstance(create, Sequence) else [create] * count
-    options = [kwargs or {}] * count if kwargs is None or isinstance(kwargs, dict) else list(kwargs)
-    if count < 1 or len(functions) != count or len(options) != count:
-        raise ValueError(
-            f"num_workers: expected a positive number with as many functions and kwargs, "
-            f"found {count} for {len(functions)} functions and {len(options)} kwargs"
-        )
-    for function in functions:
-        if isinstance(function, EnvBase) or not callable(function):
-            raise TypeError(f"create_env_fn: expected a function that makes an env, found {type(function).__name__}")
-    return [function(**options[i]) for i, function in enumerate(functions)]

@@ -118,6 +118,10 @@ class EnvBase(EnvSpecs):
         """Binds the env to slabs laid out by ``plan``; see :mod:`envkit.core.rows`."""
         return TensorDictRows(self, plan, root, following)
 
+    def _slabs(self, plan: Plan, rows: int, device: torch.device | None) -> tuple[Slab, Slab]:
+        """Slabs for ``rows`` steps, where the env best writes them: the root's, of one row more, and the following."""
+        return Slab(plan.root_spec, rows + 1, device=device), Slab(plan.next_spec, rows, device=device)
+
     # ------------------------------------------------------------ public port
 
     def reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
@@ -187,10 +191,15 @@ class EnvBase(EnvSpecs):
         *,
         bare: bool = False,
     ) -> TensorDictBase:
-        """Calls the env's ``_reset``, and completes and checks what it returns."""
-        runtime = self._runtime
+        """Calls the env's ``_reset``; see :meth:`first_of`."""
         start: Any = self._reset
-        out = start(given, **kwargs)
+        return self._complete_first(given, start(given, **kwargs), plan, masks, bare=bare)
+
+    def _complete_first(
+        self, given: TensorDictBase | None, out: Any, plan: Plan, masks: Masks | None, *, bare: bool = False
+    ) -> TensorDictBase:
+        """Completes and checks ``out``, which the env's ``_reset`` returned; see :meth:`first_of`."""
+        runtime = self._runtime
         if out is given and out is not None:
             raise EnvDataError(f"{type(self).__name__}._reset returned its input: expected a TensorDict of its own")
         if not self._trusted:
@@ -261,7 +270,13 @@ class EnvBase(EnvSpecs):
             if not any_true(masks):
                 return merge_step(plan, tensordict, None, masks, strict=strict)
             tensordict = put_masks(tensordict, masks)
-        out: Any = self._step(tensordict)
+        return self._complete_next(tensordict, self._step(tensordict), plan, masks, strict=strict)
+
+    def _complete_next(
+        self, tensordict: TensorDictBase, out: Any, plan: Plan, masks: Masks | None = None, *, strict: bool = True
+    ) -> TensorDictBase:
+        """Completes and checks ``out``, which the env's ``_step`` returned; see :meth:`next_of`."""
+        runtime = self._runtime
         if out is tensordict:
             raise EnvDataError(f"{type(self).__name__}._step returned its input: expected a TensorDict of its own")
         if not self._trusted:
@@ -269,7 +284,9 @@ class EnvBase(EnvSpecs):
         if masks is not None:
             out = merge_step(plan, tensordict, out, masks, strict=strict)
         if not runtime.checked_step:
-            check_values(self, out, [*plan.observation_keys, *plan.reward_keys], "_step")
+            # Fillers that stand for last observations are in no spec.
+            filled = self.hides_last_observations and any(bool(out.get(key).any()) for key in plan.done_keys)
+            check_values(self, out, [*([] if filled else plan.observation_keys), *plan.reward_keys], "_step")
             runtime.checked_step = True
         return out if runtime.auto_reset is None else runtime.auto_reset.keep(plan, out, masks)
 
@@ -383,6 +400,9 @@ class EnvBase(EnvSpecs):
         if EnvBase._transformed is None:
             raise ImportError("append_transform needs envkit.transforms to be imported")
         return EnvBase._transformed(self, transform)
+
+    def assert_batchable(self) -> None:
+        """Checks, for a batch that takes this env in, that nothing about it belongs on the batch as a whole."""
 
     @classmethod
     def register_gym(cls, id: str, **options: Any) -> None:

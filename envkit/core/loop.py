@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from tensordict import NestedKey, TensorDictBase
 
-from envkit.core.masks import any_true
+from envkit.core.masks import Masks, any_true
 from envkit.core.policies import Policy, on_tensordicts
 
 if TYPE_CHECKING:
@@ -53,6 +53,26 @@ class Loop(ABC):
     @abstractmethod
     def step_at(self, row: int) -> TensorDictBase:
         """The data of the step of ``row``."""
+
+    @abstractmethod
+    def done(self, start: int, stop: int) -> list[torch.Tensor]:
+        """The done flags after the steps of rows ``start`` to ``stop``: ``[stop - start, *group]`` for each group."""
+
+    @abstractmethod
+    def truncate(self, row: int, masks: Masks | None = None) -> None:
+        """Marks the step of ``row`` as truncated where it is not done anyway, and inside ``masks`` by reset key."""
+
+    @abstractmethod
+    def proceed(self, row: int) -> None:
+        """After a run without ``last``: prepares the row after ``row``, and resets what is done there."""
+
+    @abstractmethod
+    def onward(self) -> TensorDictBase:
+        """What the next run starts from, for :meth:`start_from` of another loop; the policy's memory is among it."""
+
+    @abstractmethod
+    def start_from(self, tensordict: TensorDictBase) -> None:
+        """Takes the content of ``tensordict`` for the first row."""
 
     def _undone(self, row: int) -> dict[NestedKey, torch.Tensor]:
         return self.plan.step_masks(self._flags(row))

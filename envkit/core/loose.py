@@ -9,6 +9,7 @@ import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase, is_tensor_collection
 
 from envkit.core.loop import Loop
+from envkit.core.masks import Masks
 from envkit.core.plan import path_of
 from envkit.errors import NonFiniteError, PolicyError
 from envkit.storage import flat_items
@@ -84,9 +85,16 @@ class LooseRunner(Loop):
                     return following
                 if each is not None:
                     each(row)
-                onward = self.env.step_mdp(step).exclude(*self.plan.action_keys, *self._answers)
-                self._current = prepare(onward, row)
+                self._current = prepare(self._after(step), row)
         return stop
+
+    def _after(self, step: TensorDictBase) -> TensorDictBase:
+        return self.env.step_mdp(step).exclude(*self.plan.action_keys, *self._answers)
+
+    def proceed(self, row: int) -> None:
+        """See :meth:`Loop.proceed <envkit.core.loop.Loop.proceed>`."""
+        with torch.no_grad():
+            self._current = self._reset_done(self._after(self._steps[row]), row)
 
     def _reset_done(self, tensordict: TensorDictBase, row: int) -> TensorDictBase:
         return self.env.maybe_reset(tensordict)
@@ -131,14 +139,24 @@ class LooseRunner(Loop):
         """The data of step ``row``."""
         return self._steps[row]
 
-    def truncate(self, row: int) -> None:
-        """Marks step ``row`` as truncated."""
+    def done(self, start: int, stop: int) -> list[torch.Tensor]:
+        """See :meth:`Loop.done <envkit.core.loop.Loop.done>`."""
+        steps = [step.get("next") for step in self._steps[start:stop]]
+        return [torch.stack([step.get(group.done) for step in steps]) for group in self.plan.done_groups]
+
+    def truncate(self, row: int, masks: Masks | None = None) -> None:
+        """See :meth:`Loop.truncate <envkit.core.loop.Loop.truncate>`."""
         following = self._steps[row].get("next")
         for group in self.plan.done_groups:
             if group.truncated is not None:
-                flag = ~following.get(group.terminated)
-                following.set(group.truncated, following.get(group.truncated) | flag)
-                following.set(group.done, torch.ones_like(flag))
+                done = following.get(group.done)
+                over = ~done if masks is None else ~done & masks[group.reset]
+                following.set(group.truncated, following.get(group.truncated) | over)
+                following.set(group.done, done | over)
+
+    def onward(self) -> TensorDictBase:
+        """See :meth:`Loop.onward <envkit.core.loop.Loop.onward>`."""
+        return self._current  # type: ignore[return-value]
 
     def tensordict(self, stop: int) -> TensorDictBase:
         """The steps up to ``stop``, a lazy stack with the last batch dimension named ``"time"``.

@@ -74,40 +74,54 @@ class DoneGroup(NamedTuple):
     shape: torch.Size
     device: torch.device | None
 
-    def complete(self, out: TensorDictBase, *, default: bool) -> None:
-        """Derives the flags that ``out`` lacks.
+    @property
+    def keys(self) -> tuple[NestedKey, ...]:
+        """The flags that there are."""
+        return (self.done, self.terminated, *(() if self.truncated is None else (self.truncated,)))
 
-        ``done`` is the union of the two others; a lone ``done`` counts as a termination. If no flag is there they
-        become False where ``default`` allows it (after a reset), and are an error otherwise.
+    def derive(self, done: Any, terminated: Any, truncated: Any = None) -> tuple[Any, Any, Any]:
+        """All flags, tensors or arrays, from those that are not None, which ``done`` or ``terminated`` is.
+
+        ``done`` is the union of the two others; a lone ``done`` counts as a termination. What is the same as another
+        one is that very object.
         """
-        size = self.shape
+        if terminated is None:
+            terminated = done if truncated is None else done & ~truncated
+        if self.truncated is not None and truncated is None:
+            truncated = (terminated if done is None else done) & ~terminated
+        if done is None:
+            done = terminated if truncated is None else terminated | truncated
+        return done, terminated, truncated
+
+    def complete(self, out: TensorDictBase, *, default: bool) -> None:
+        """Adds the flags that ``out`` lacks, as :meth:`derive` has them.
+
+        If there is neither a done nor a terminated flag they become False where ``default`` allows it (after a reset),
+        and are an error otherwise.
+        """
         done = self._flag(out, self.done)
         terminated = self._flag(out, self.terminated)
         truncated = None if self.truncated is None else self._flag(out, self.truncated)
+        if done is None and terminated is None:
+            if not default:
+                raise EnvDataError(
+                    f"the env's _step returned neither {self.done!r} nor {self.terminated!r}: expected a boolean of "
+                    f"shape {list(self.shape)}, found keys {sorted(map(str, out.keys(True, True)))}"
+                )
+            done = torch.zeros(self.shape, dtype=torch.bool, device=self.device)
+            put(out, self.done, done)
+        every_done, every_terminated, every_truncated = self.derive(done, terminated, truncated)
         if terminated is None:
-            if done is None:
-                if not default:
-                    raise EnvDataError(
-                        f"the env's _step returned neither {self.done!r} nor {self.terminated!r}: expected a "
-                        f"boolean of shape {list(size)}, found keys {sorted(map(str, out.keys(True, True)))}"
-                    )
-                done = torch.zeros(size, dtype=torch.bool, device=self.device)
-                put(out, self.done, done)
-                terminated = torch.zeros_like(done)
-            else:
-                terminated = done.clone() if truncated is None else done & ~truncated
-            put(out, self.terminated, terminated)
-        if self.truncated is not None and truncated is None:
-            truncated = torch.zeros_like(terminated) if done is None else done & ~terminated
-            put(out, self.truncated, truncated)
+            put(out, self.terminated, done.clone() if every_terminated is done else every_terminated)
+        if truncated is None and self.truncated is not None:
+            put(out, self.truncated, every_truncated)
         if done is None:
-            put(out, self.done, terminated.clone() if truncated is None else terminated | truncated)
+            put(out, self.done, terminated.clone() if every_done is terminated else every_done)
 
     def lower(self, out: TensorDictBase) -> None:
         """Gives ``out``, which has none of the flags, all of them: False."""
-        for key in (self.done, self.terminated, self.truncated):
-            if key is not None:
-                put(out, key, torch.zeros(self.shape, dtype=torch.bool, device=self.device))
+        for key in self.keys:
+            put(out, key, torch.zeros(self.shape, dtype=torch.bool, device=self.device))
 
     def _flag(self, out: TensorDictBase, key: NestedKey) -> torch.Tensor | None:
         flag, size = peek(out, key), self.shape

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, read_masks
@@ -55,6 +55,10 @@ class RowEnv(EnvBase):
     def keeps_state(self) -> bool:
         """See :attr:`~envkit.EnvBase.keeps_state`; a reset of an env that resets itself goes by its mask."""
         return self._trusted and self._runtime.auto_reset is None
+
+    def _read_by_steps(self, plan: Plan) -> list[NestedKey]:
+        """The observations that a step may read in its row."""
+        return [] if self.keeps_state else plan.observation_keys
 
     def _row_port(self, plan: Plan, root: Slab, following: Slab) -> RowPort:
         native = self._trusted and self._runtime.auto_reset is None
@@ -135,10 +139,7 @@ class _Ring:
         self.plan = plan
         self.rows = min(rows, _most_rows(plan))
         cpu = torch.device("cpu") if env.device is not None else None
-        self.root, self.following = (
-            Slab(plan.root_spec, self.rows, device=cpu),
-            Slab(plan.next_spec, self.rows, device=cpu),
-        )
+        self.root, self.following = env._slabs(plan, self.rows, cpu)
         self.port = env._native_rows(self.root, self.following)
         self.first = self.root.reader([*plan.observation_keys, *plan.done_keys])
         self._next = self.following.viewer(self.following.columns)
@@ -148,7 +149,7 @@ class _Ring:
             (key, self.root.spec[key].shape, self.root.spec[key].dtype, self.root.arrays[key])
             for key in (*plan.action_keys, *plan.state_keys)
         ]
-        self.needs = [] if env.keeps_state else plan.observation_keys
+        self.needs = env._read_by_steps(plan)
 
     def complete(self, tensordict: TensorDictBase) -> bool:
         """Whether the input has all that the env may read from the row, beside actions and states."""
@@ -158,8 +159,10 @@ class _Ring:
         """Copies what went before into the current row, for envs that read it there."""
         for key in self.needs:
             value = None if tensordict is None else tensordict.get(key, None)
-            if value is not None:
-                self.root.columns[key][self.row] = value
+            column = self.root.columns[key]
+            # A transform may show something else under the same name.
+            if value is not None and (isinstance(column, list) or value.shape == column.shape[1:]):
+                column[self.row] = value
 
     def step(self, tensordict: TensorDictBase, given: dict[str, Any], masks: Masks | None = None) -> TensorDictBase:
         """Copies action (and state) into the current row and steps it; ``given`` are the entries of ``tensordict``."""

@@ -9,12 +9,12 @@ import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase, is_leaf_nontensor
 
 from envkit.core.loop import Loop
-from envkit.core.masks import any_true
+from envkit.core.masks import Masks, any_true
 from envkit.core.plan import path_of
 from envkit.core.rows import RowPort
 from envkit.core.values import check_finite, check_values
 from envkit.errors import PolicyError
-from envkit.storage import Slab, put_row
+from envkit.storage import put_row
 
 __all__ = ["Runner"]
 
@@ -58,9 +58,7 @@ class Runner(Loop):
         self._bind()
 
     def _allocate(self, rows: int) -> None:
-        device = self.env.device
-        self.root = Slab(self.plan.root_spec, rows + 1, device=device)
-        self.following = Slab(self.plan.next_spec, rows, device=device)
+        self.root, self.following = self.env._slabs(self.plan, rows, self.env.device)
         self.rows = rows
         for key, value in self._extras.items():
             self._add_column(key, value)
@@ -75,18 +73,16 @@ class Runner(Loop):
         carried = plan.carried if plan.groups_apart else [*plan.carried, *plan.done_keys]
         self._carry = [(root.arrays[key], following.arrays[key]) for key in carried]
         self._carry_done = [(root.arrays[key], following.arrays[key]) for key in plan.done_keys]
-        self._carry += [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
-        self._carry += [
+        ours = [(root.arrays[key], root.arrays[key]) for key in (*plan.kept, *self._memory)]
+        ours += [
             (root.arrays[path[0] if len(path) == 1 else path], following.arrays[path[0] if len(path) == 1 else path])
             for path in (path_of(key)[1:] for key in self._extras if path_of(key)[0] == "next")
         ]
+        self._carry += ours
         self._done = [(group.reset, following.columns[group.done]) for group in plan.done_groups]
-        self._resets_whole = (
-            self.env.keeps_state
-            and plan.batch_size.numel() == 1
-            and len(self._done) == 1
-            and not (plan.kept or self._extras)
-        )
+        self._resets_whole = self.env.keeps_state and plan.batch_size.numel() == 1 and len(self._done) == 1 and not ours
+        # What the port carries over by itself is all there is, unless states or a policy's memory are added to it.
+        self._advance = None if ours else getattr(self._port, "advance", None)
         self._read: Callable[[int], TensorDictBase] | None = None
         self._drawn = 0  # rows before this one have their random actions; a policy is asked at every row
         if self._written is not None:
@@ -127,6 +123,15 @@ class Runner(Loop):
                     f"{key!r} is missing from the TensorDict to start from: found {sorted(map(str, tensordict.keys()))}"
                 )
             self.root.writer([key])(0, tensordict)
+        memory = {key: tensordict.get(key, None) for key in self.reads or () if key not in self.root.columns}
+        for key, value in memory.items():
+            if value is not None:
+                self._extras[key] = value
+                self._memory.append(key)
+                self._add_column(key, value)
+                self.root.writer([key])(0, tensordict)
+        if self._memory:
+            self._bind()
 
     def _check_reset(self, row: int) -> None:
         runtime = self.env._runtime
@@ -161,16 +166,22 @@ class Runner(Loop):
         """
         act = self._draw if self.policy is None else self._ask
         step, reset, whole = self._port.step, self._port.reset, self._resets_whole
-        unchecked = not self.env._runtime.checked_step
+        unchecked, between = not self.env._runtime.checked_step, until_done or each is not None
+        advance = None if unchecked or between else self._advance
         with torch.no_grad():
             for row in range(start, stop):
                 if row >= self._drawn:
                     act(row, stop)
                     step, reset, whole = self._port.step, self._port.reset, self._resets_whole
+                    advance = None if unchecked or between else self._advance
+                if advance is not None and (last or row + 1 < stop):
+                    advance(row)
+                    continue
                 ended = step(row)
                 if unchecked:
                     self._check_step(row)
                     unchecked = False
+                    advance = None if between else self._advance
                 following = row + 1
                 if ended and until_done:
                     return following
@@ -212,6 +223,14 @@ class Runner(Loop):
                 for destination, source in (*self._carry, *self._carry_done):
                     destination[following] = source[row]
         return stop
+
+    def proceed(self, row: int) -> None:
+        """See :meth:`Loop.proceed <envkit.core.loop.Loop.proceed>`."""
+        with torch.no_grad():
+            for destination, source in self._carry:
+                destination[row + 1] = source[row]
+            if self.ended(row):
+                self._port.reset(row + 1, self._flags(row))
 
     def _flags(self, row: int) -> dict[NestedKey, torch.Tensor]:
         return {key: column[row] for key, column in self._done}
@@ -279,9 +298,10 @@ class Runner(Loop):
             if value.shape != leaf.shape or not torch.can_cast(value.dtype, leaf.dtype):
                 raise PolicyError(f"{key!r} written by the policy: expected {_layout(leaf)}, found {_layout(value)}")
         self._written = list(written)
-        self._extras = {key: value for key, value in written.items() if key not in self.root.columns}
+        new = {key: value for key, value in written.items() if key not in self.root.columns}
+        self._extras |= new
         self._memory = [key for key in self._extras if key in (self.reads or ())]
-        for key, value in self._extras.items():
+        for key, value in new.items():
             self._add_column(key, value)
         self._bind()
 
@@ -292,13 +312,24 @@ class Runner(Loop):
         step = self.root.reader(self.root.columns)(row)
         return step.set("next", self.following.reader(self.following.columns)(row))
 
-    def truncate(self, row: int) -> None:
-        """Marks the step of ``row`` as truncated, where it has not terminated."""
+    def done(self, start: int, stop: int) -> list[torch.Tensor]:
+        """See :meth:`Loop.done <envkit.core.loop.Loop.done>`; over the rows' memory."""
+        return [column[start:stop] for _, column in self._done]
+
+    def truncate(self, row: int, masks: Masks | None = None) -> None:
+        """See :meth:`Loop.truncate <envkit.core.loop.Loop.truncate>`."""
         for group in self.plan.done_groups:
             if group.truncated is not None:
                 truncated, done = (self.following.columns[key][row] for key in (group.truncated, group.done))
-                truncated |= ~done
-                done.fill_(True)
+                over = ~done if masks is None else ~done & masks[group.reset]
+                truncated |= over
+                done |= over
+
+    def onward(self) -> TensorDictBase:
+        """See :meth:`Loop.onward <envkit.core.loop.Loop.onward>`; over the row's memory."""
+        plan = self.plan
+        keys = dict.fromkeys((*plan.observation_keys, *plan.done_keys, *plan.state_keys, *self._memory))
+        return self.root.reader(keys)(self.rows)
 
     def tensordict(self, stop: int) -> TensorDictBase:
         """Rows up to ``stop``, of batch size ``(*env.batch_size, stop)`` with the last dimension named ``"time"``.

@@ -208,6 +208,8 @@ def _make(env_name: str, kwargs: dict[str, Any]) -> gymnasium.Env:
 class GymRows:
     """A Gymnasium env bound to slabs."""
 
+    advance = None  # the loop's own way is as quick, for one simulator
+
     def __init__(self, env: GymWrapper, root: Slab, following: Slab) -> None:
         self._env, self._root = env, root
         self._write_first = self._writer(root)

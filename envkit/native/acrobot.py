@@ -177,9 +177,9 @@ class AcrobotEnv(NativeEnv):
         return unchecked({"observation": _observation(self._uniform((*size, 4), -0.1, 0.1))}, size, self._device)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        cos1, sin1, cos2, sin2, dtheta1, dtheta2 = tensordict.get("observation").unbind(-1)
+        cos1, sin1, cos2, sin2, dtheta1, dtheta2 = self._given(tensordict, "observation").unbind(-1)
         state = torch.stack((torch.atan2(sin1, cos1), torch.atan2(sin2, cos2), dtheta1, dtheta2), -1)
-        torque = (tensordict.get("action") - 1).to(state.dtype)
+        torque = (self._given(tensordict, "action") - 1).to(state.dtype)
         state = acrobot_dynamics(state, torque, **self.physics)
         theta1, theta2 = state[..., 0:1], state[..., 1:2]
         terminated = -theta1.cos() - (theta1 + theta2).cos() > 1.0

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.core.seeding import spawn_seed
+from envkit.errors import EnvDataError, PolicyError
+from envkit.storage import peek
 
 if TYPE_CHECKING:
     from typing import Self
@@ -51,6 +53,20 @@ class NativeEnv(EnvBase):
     def _size(self, tensordict: TensorDictBase | None) -> torch.Size:
         """How much a reset produces."""
         return self._batch_size if tensordict is None else tensordict.batch_size
+
+    def _given(self, tensordict: TensorDictBase, key: NestedKey) -> torch.Tensor:
+        """The entry of a step's input at ``key``.
+
+        Raises:
+            PolicyError: an action is missing.
+            EnvDataError: an observation or a state is.
+        """
+        value = peek(tensordict, key)
+        if value is None:
+            error = PolicyError if key in self.plan.action_keys else EnvDataError
+            found = sorted(map(str, tensordict.keys(True, True)))
+            raise error(f"{key!r} is missing from the input of {type(self).__name__}.step: found only {found}")
+        return value
 
     def _uniform(self, size: Sequence[int], low: float, high: float) -> torch.Tensor:
         """Draws float32 numbers in ``[low, high)`` from the env's own stream."""

@@ -169,12 +169,13 @@ class CartPoleEnv(NativeEnv):
         return unchecked({"observation": self._uniform((*size, 4), -0.05, 0.05)}, size, self._device)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        state = cartpole_dynamics(tensordict.get("observation"), tensordict.get("action"), **self.physics)
+        state, action = self._given(tensordict, "observation"), self._given(tensordict, "action")
+        state = cartpole_dynamics(state, action, **self.physics)
         terminated = cartpole_fallen(state, self.x_threshold, self.theta_threshold)
         if self.sutton_barto_reward:
             reward = -terminated.to(state.dtype)
         else:
-            reward = state.new_ones(terminated.shape)
+            reward = torch.ones(terminated.shape, dtype=state.dtype, device=state.device)
         return unchecked(
             {"observation": state, "reward": reward, "terminated": terminated}, tensordict.batch_size, self._device
         )

@@ -86,7 +86,7 @@ class CarEnv(NativeEnv):
 
     def _driven(self, tensordict: TensorDictBase, push: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The next state, and whether it is the goal."""
-        state = mountain_car_dynamics(tensordict.get("observation"), push, **self.physics)
+        state = mountain_car_dynamics(self._given(tensordict, "observation"), push, **self.physics)
         return state, (state[..., :1] >= self.goal_position) & (state[..., 1:] >= self.goal_velocity)
 
     def _told(self, tensordict: TensorDictBase, **entries: torch.Tensor) -> TensorDictBase:
@@ -146,7 +146,7 @@ class MountainCarEnv(CarEnv):
         self.action_spec_unbatched = Categorical(3)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        push = (tensordict.get("action") - 1).to(torch.float32) * self.force
+        push = (self._given(tensordict, "action") - 1).to(torch.float32) * self.force
         state, terminated = self._driven(tensordict, push)
-        reward = state.new_full(terminated.shape, -1.0)
+        reward = torch.full(terminated.shape, -1.0, dtype=state.dtype, device=state.device)
         return self._told(tensordict, observation=state, reward=reward, terminated=terminated)

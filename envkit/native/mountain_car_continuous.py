@@ -68,7 +68,7 @@ class MountainCarContinuousEnv(CarEnv):
         self.action_spec_unbatched = Bounded(-1.0, 1.0, (1,), dtype=torch.float32)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        action = tensordict.get("action")
+        action = self._given(tensordict, "action")
         state, terminated = self._driven(tensordict, action.squeeze(-1).clamp(-1.0, 1.0) * self.power)
         reward = 100.0 * terminated - 0.1 * action.square()
         return self._told(tensordict, observation=state, reward=reward, terminated=terminated)

@@ -182,16 +182,15 @@ class PendulumEnv(NativeEnv):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         if self.cos_sin:
-            cos, sin, thdot = tensordict.get("observation").unbind(-1)
+            cos, sin, thdot = self._given(tensordict, "observation").unbind(-1)
             th, params = torch.atan2(sin, cos), self.physics
         else:
-            th, thdot = tensordict.get("th"), tensordict.get("thdot")
-            given = tensordict.get("params")
-            params = {name: given.get(name) for name in PARAMS}
-        th, thdot, reward = pendulum_dynamics(th, thdot, tensordict.get("action").squeeze(-1), **params)
+            th, thdot = self._given(tensordict, "th"), self._given(tensordict, "thdot")
+            params = {name: self._given(tensordict, ("params", name)) for name in PARAMS}
+        th, thdot, reward = pendulum_dynamics(th, thdot, self._given(tensordict, "action").squeeze(-1), **params)
         seen = {"observation": _cos_sin(th, thdot)} if self.cos_sin else {"th": th, "thdot": thdot}
         reward = reward.unsqueeze(-1)
-        never = reward.new_zeros(reward.shape, dtype=torch.bool)
+        never = torch.zeros(reward.shape, dtype=torch.bool, device=reward.device)
         return unchecked({**seen, "reward": reward, "terminated": never}, tensordict.batch_size, self._device)
 
 

@@ -7,7 +7,7 @@ the slab *is* the rollout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ __all__ = ["Column", "Slab", "put_row"]
 
 Column = torch.Tensor | list
 VIEWS = 32
+ALIGNMENT = 64  # bytes: columns do not share the lines of a processor's cache
+# From so many bytes on numpy asks for large pages, where torch does not: the first write to a row costs a quarter.
+LARGE = 1 << 22
 
 
 class Slab:
@@ -34,6 +37,8 @@ class Slab:
         spec: what a row holds. Leaf shapes include the env's batch size.
         rows: number of rows.
         device: where the columns live; each leaf's own device by default.
+        memory: bytes in which to lay the columns out, uint8 ``[n]`` with ``n`` at least :meth:`size_of`, instead of
+            memory of their own; they keep what is there.
 
     Examples:
         >>> from envkit.specs import Composite, Unbounded
@@ -45,15 +50,28 @@ class Slab:
         torch.Size([2])
     """
 
-    def __init__(self, spec: Composite, rows: int, *, device: torch.device | None = None) -> None:
+    def __init__(
+        self, spec: Composite, rows: int, *, device: torch.device | None = None, memory: np.ndarray | None = None
+    ) -> None:
         self.spec = spec
         self.rows = rows
         self.batch_size = torch.Size(spec.shape)
         self.device = device if device is not None else spec.device
+        self.home: Any = None  # whoever laid it out in memory of theirs may say here where that is
         self.columns: dict[NestedKey, Column] = {}
         self.arrays: dict[NestedKey, Any] = {}
+        first = 0
         for key, leaf in spec.items(True, True):
-            self.add(key, _allocate(leaf, rows, self.device))
+            if memory is None:
+                self.add(key, _allocate(leaf, rows, self.device))
+            else:
+                self.add(key, _carve(leaf, rows, memory[first:]))
+                first += _bytes_of(leaf, rows)
+
+    @staticmethod
+    def size_of(spec: Composite, rows: int) -> int:
+        """Bytes of memory that the columns of a slab take, all of fixed layout."""
+        return sum(_bytes_of(leaf, rows) for leaf in spec.values(True, True))
 
     @property
     def loose(self) -> bool:
@@ -65,12 +83,15 @@ class Slab:
         self.columns[key] = column
         self.arrays[key] = as_array(column)
 
-    def select(self, index: int, spec: Composite) -> Slab:
-        """The slab of one element of the batch, of spec ``spec``: every column at ``[:, index]``, sharing memory."""
+    def select(self, index: int | slice, spec: Composite) -> Slab:
+        """The slab of one element of the batch, or of some, of spec ``spec``: every column at ``[:, index]``.
+
+        It shares its memory with this one.
+        """
         part = object.__new__(Slab)
         part.spec = spec
-        part.rows, part.device = self.rows, self.device
-        part.batch_size = self.batch_size[1:]
+        part.rows, part.device, part.home = self.rows, self.device, None
+        part.batch_size = torch.Size(spec.shape)
         part.columns, part.arrays = {}, {}
         for key, column in self.columns.items():
             if isinstance(column, list):
@@ -111,33 +132,41 @@ class Slab:
         """A function from a row's index to a TensorDict over that row's memory, for rows that are read one by one."""
         keys = list(keys)
         columns = [self.columns[key] for key in keys]
-        build = row_builder(keys, self.spec, self.batch_size, self.device)
+        loose = {key for key, column in zip(keys, columns, strict=True) if isinstance(column, list)}
+        build = row_builder(dict(enumerate(keys)), self.spec, self.batch_size, self.device, loose)
         return lambda row: build([column[row] for column in columns])
 
     def viewer(self, keys: Iterable[NestedKey]) -> Callable[[int], TensorDict]:
-        """Same as :meth:`reader`, for rows that are read one after the other.
+        """Same as :meth:`reader`, for rows that are read one after the other."""
+        return self.viewers(keys)[0]
+
+    def viewers(self, *selections: Iterable[NestedKey]) -> list[Callable[[int], TensorDict]]:
+        """Same as :meth:`viewer`, for several selections of keys that are read from the same rows.
 
         Views are made for a few rows at once, which is cheaper; few, so that they are still in the processor's cache
         when they are handed out.
         """
-        keys = list(keys)
-        columns = [self.columns[key] for key in keys]
-        tensors = [column for column in columns if isinstance(column, torch.Tensor)]
-        if len(tensors) < len(columns):
-            return self.reader(keys)  # the entries of lists are not there yet
-        build = row_builder(keys, self.spec, self.batch_size, self.device)
+        chosen = [list(keys) for keys in selections]
+        every = list(dict.fromkeys(key for keys in chosen for key in keys))
+        columns = [self.columns[key] for key in every]
+        if any(isinstance(column, list) for column in columns):
+            return [self.reader(keys) for keys in chosen]  # the entries of lists are not there yet
         first = 0
-        views: list[TensorDict] = []
+        views: list[tuple[torch.Tensor, ...]] = []
 
-        def view(row: int) -> TensorDict:
+        def values_of(row: int) -> tuple[torch.Tensor, ...]:
             nonlocal first, views
             index = row - first
             if not 0 <= index < len(views):
-                parts = [tensor[row : row + VIEWS].unbind(0) for tensor in tensors]
-                first, index, views = row, 0, [build(values) for values in zip(*parts, strict=True)]
+                parts = [column[row : row + VIEWS].unbind(0) for column in columns]  # type: ignore[union-attr]
+                first, index, views = row, 0, list(zip(*parts, strict=True))
             return views[index]
 
-        return view
+        def view_of(keys: list[NestedKey]) -> Callable[[int], TensorDict]:
+            build = row_builder({every.index(key): key for key in keys}, self.spec, self.batch_size, self.device)
+            return lambda row: build(values_of(row))
+
+        return [view_of(keys) for keys in chosen]
 
     def tensordict(self, stop: int, start: int = 0, *, time_dim: int = 0) -> TensorDictBase:
         """Rows ``start:stop`` as one TensorDict, with the rows moved to dimension ``time_dim``.
@@ -151,13 +180,29 @@ class Slab:
         columns = [column for column in self.columns.values() if isinstance(column, torch.Tensor)]
         moved = [column[start:stop].movedim(0, time_dim) for column in columns]
         size = [*self.batch_size[:time_dim], stop - start, *self.batch_size[time_dim:]]
-        return row_builder(list(self.columns), self.spec, torch.Size(size), self.device)(moved)
+        return row_builder(dict(enumerate(self.columns)), self.spec, torch.Size(size), self.device)(moved)
 
 
 def _allocate(leaf: TensorSpec, rows: int, device: torch.device | None) -> Column:
     if leaf.dtype is None or leaf.has_dynamic_shape:
         return [None] * rows
-    return torch.zeros((rows, *leaf.shape), dtype=leaf.dtype, device=device or leaf.device)
+    device = device or leaf.device
+    size = _bytes_of(leaf, rows)
+    if size < LARGE or (device is not None and device.type != "cpu"):
+        return torch.zeros((rows, *leaf.shape), dtype=leaf.dtype, device=device)
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    return _carve(leaf, rows, memory[-memory.ctypes.data % ALIGNMENT :])
+
+
+def _bytes_of(leaf: TensorSpec, rows: int) -> int:
+    size = rows * leaf.shape.numel() * leaf.dtype.itemsize  # type: ignore[union-attr]
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _carve(leaf: TensorSpec, rows: int, memory: np.ndarray) -> torch.Tensor:
+    shape = (rows, *leaf.shape)
+    count = torch.Size(shape).numel() * leaf.dtype.itemsize  # type: ignore[union-attr]
+    return torch.from_numpy(memory[:count]).view(leaf.dtype).view(shape)  # type: ignore[arg-type]
 
 
 def as_array(column: Column) -> np.ndarray | torch.Tensor | list:
@@ -179,46 +224,52 @@ def put_row(array: Any, row: int, value: Any) -> None:
 
 
 def row_builder(
-    keys: Iterable[NestedKey], spec: Composite, batch_size: torch.Size, device: torch.device | None
-) -> Callable[[Iterable[Any]], TensorDict]:
-    """A function from values, in the order of ``keys``, to a TensorDict; the nesting is worked out here, once.
+    keys: Mapping[int, NestedKey],
+    spec: Composite,
+    batch_size: torch.Size,
+    device: torch.device | None,
+    loose: Collection[NestedKey] = (),
+) -> Callable[[Sequence[Any]], TensorDict]:
+    """A function from values to a TensorDict; the nesting is worked out here, once.
 
     A nested TensorDict gets ``batch_size`` followed by the dimensions that its own spec adds to the root's.
-    """
-    paths: list[tuple[str, ...]] = [(key,) if isinstance(key, str) else key for key in keys]  # type: ignore[misc]
-    if all(len(path) == 1 for path in paths) and not any(leaf.dtype is None for leaf in spec.values(True, True)):
-        names = [path[0] for path in paths]
-        return lambda values: unchecked(dict(zip(names, values)), batch_size, device)  # noqa: B905 - of equal length by construction
 
-    return _level((), list(enumerate(paths)), spec, batch_size, device)
+    Args:
+        keys: the key of the value at each place; there may be values that have none.
+        spec: what gives nested TensorDicts their sizes.
+        batch_size: that of the result.
+        device: that of the result.
+        loose: keys whose values may be other things than tensors.
+    """
+    paths = {place: (key,) if isinstance(key, str) else key for place, key in keys.items()}
+    return _level((), paths, spec, batch_size, device, {place for place, key in keys.items() if key in loose})
 
 
 def _level(
     prefix: tuple[str, ...],
-    paths: list[tuple[int, tuple[str, ...]]],
+    paths: Mapping[int, Any],
     spec: Composite,
     batch_size: torch.Size,
     device: torch.device | None,
-) -> Callable[[Iterable[Any]], TensorDict]:
-    """What :func:`row_builder` returns, for the level ``prefix`` and its numbered paths."""
+    loose: Collection[int],
+) -> Callable[[Sequence[Any]], TensorDict]:
+    """What :func:`row_builder` returns, for the level ``prefix``, and its paths and loose values by place."""
     inner = spec.get(prefix, None) if prefix else spec
     extra = inner.shape[len(spec.shape) :] if isinstance(inner, Composite) else ()
     size, depth = torch.Size((*batch_size, *extra)), len(prefix)
-    leaves = [(path[depth], index) for index, path in paths if len(path) == depth + 1]
-    names = dict.fromkeys(path[depth] for _, path in paths if len(path) > depth + 1)
-    levels = [
-        (name, _level((*prefix, name), [p for p in paths if p[1][depth] == name], spec, batch_size, device))
-        for name in names
-    ]
+    leaves = [(path[depth], place) for place, path in paths.items() if len(path) == depth + 1]
+    wrapped = [(name, place) for name, place in leaves if place in loose]
+    names = dict.fromkeys(path[depth] for path in paths.values() if len(path) > depth + 1)
+    levels = []
+    for name in names:
+        below = {place: path for place, path in paths.items() if path[depth] == name}
+        levels.append((name, _level((*prefix, name), below, spec, batch_size, device, loose)))
 
-    def build(values: Iterable[Any]) -> TensorDict:
-        values = values if isinstance(values, (list, tuple)) else list(values)
-        made: dict[str, Any] = {}
-        for name, index in leaves:
-            value = values[index]
-            if value.__class__ is not torch.Tensor and not isinstance(value, (torch.Tensor, TensorDictBase)):
-                value = NonTensorData(value, batch_size=size)
-            made[name] = value
+    def build(values: Sequence[Any]) -> TensorDict:
+        made: dict[str, Any] = {name: values[place] for name, place in leaves}
+        for name, place in wrapped:
+            if not isinstance(values[place], (torch.Tensor, TensorDictBase)):
+                made[name] = NonTensorData(values[place], batch_size=size)
         for name, make in levels:
             made[name] = make(values)
         return unchecked(made, size, device)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import gc
+import weakref
+from functools import partial
+
 import cloudpickle
 import pytest
 import torch
@@ -10,6 +14,7 @@ from tensordict import TensorDict
 from envkit import (
     Bounded,
     Categorical,
+    Collector,
     Compose,
     Composite,
     EnvBase,
@@ -237,6 +242,80 @@ class TestAttributes:
             SerialEnv(2, cartpole).gravitas  # noqa: B018
         assert not hasattr(SerialEnv(2, cartpole), "_hidden")
 
+    def test_methods_are_called_on_all(self):
+        env = SerialEnv(2, lambda: GymEnv("CartPole-v1", render_mode="rgb_array"))
+        env.set_seed(SEED)
+        env.reset()
+        frames = env.render()
+        assert len(frames) == 2
+        assert frames[0].shape == (400, 600, 3)
+        assert (frames[0] != frames[1]).any()
+        with pytest.raises(TypeError, match=r"render\(\)"):
+            env.render("now")
+
+    def test_functions_that_are_attributes_are_called_on_all(self):
+        def build(g):
+            env = GymEnv("Pendulum-v1", g=g)
+            env.__dict__["heavier"] = partial(lambda mass, g: mass * g, g=g)
+            return env
+
+        env = SerialEnv(2, build, create_env_kwargs=[{"g": 1.0}, {"g": 2.0}])
+        assert env.heavier(3.0) == [3.0, 6.0]
+
+    def test_assignments_are_to_the_batch(self):
+        env = SerialEnv(2, lambda: GymEnv("Pendulum-v1", g=9.81))
+        env.g = 1.0
+        assert env.g == 1.0
+        assert env.map(lambda inner: inner.g) == [9.81] * 2
+
+    def test_map(self):
+        env = SerialEnv(2, cartpole)
+        assert env.map(lambda inner: type(inner)) == [GymEnv] * 2
+        assert env.map(lambda inner, *given: given, [1, 2], "ab") == [(1, "a"), (2, "b")]
+        with pytest.raises(ValueError, match="argument 2 is shorter"):
+            env.map(lambda inner, seed: None, [1])
+
+
+class TestParts:
+    """An index gives some of the envs: the same ones, in a batch of their own."""
+
+    @pytest.mark.parametrize(
+        ("index", "chosen"),
+        [(1, [1]), (-1, [3]), (slice(1, 3), [1, 2]), (slice(None, None, -2), [3, 1]), ([2, 0, 3], [2, 0, 3])],
+    )
+    def test_have_the_data_of_those_envs(self, index, chosen, tools):
+        batch, singles = SerialEnv(4, cartpole), seeded([cartpole() for _ in range(4)])
+        batch.set_seed(SEED)
+        part = batch[index]
+        assert part.batch_size == (len(chosen),)
+        assert len(part) == len(chosen)
+        actions = tools.draw_actions(part, 20)
+        data = part.rollout(20, tools.FixedPolicy(actions), break_when_any_done=False)
+        for i, number in enumerate(chosen):
+            policy = tools.FixedPolicy([action[i] for action in actions])
+            tools.assert_same(data[i], singles[number].rollout(20, policy, break_when_any_done=False))
+
+    def test_are_stepped_without_another_reset(self, scripted):
+        env = SerialEnv(3, lambda: scripted(observations=[[0.0], [1.0], [2.0], [3.0]]))
+        td = env.rand_action(env.reset())
+        part = env[1:]
+        part.step(td[1:].clone())
+        assert part[1].step(td[2:].clone())["next", "observation"].item() == 2
+        assert env.step(td)["next", "observation"].flatten().tolist() == [1, 2, 3]
+
+    def test_need_the_first_reset(self):
+        with pytest.raises(ResetNeededError):
+            SerialEnv(2, cartpole)[0].rand_step(TensorDict({}, [1]))
+
+    @pytest.mark.parametrize("index", [slice(2, 2), [], 2, [0, 2], [1, 1]])
+    def test_there_are_none_elsewhere(self, index):
+        with pytest.raises(IndexError):
+            SerialEnv(2, cartpole)[index]
+
+    def test_not_of_batches_that_remember_for_all(self):
+        with pytest.raises(TypeError, match="found auto_reset=True; give it to the envs"):
+            SerialEnv(2, cartpole, auto_reset=True)[0]
+
 
 class TestSeeds:
     def test_are_chained(self, scripted):
@@ -258,6 +337,12 @@ class TestSeeds:
         assert env.set_seed(None) is None
         assert env.seed == [None, None]
 
+    def test_for_each(self, scripted):
+        env = SerialEnv(3, scripted)
+        env.set_seed(None)
+        env.set_seeds([4, None, 6])
+        assert env.seed == [4, None, 6]
+
     def test_reproduce_rollouts_with_random_actions(self, tools):
         def data(seed):
             env = SerialEnv(3, cartpole)
@@ -277,6 +362,79 @@ class TestSeeds:
         env = SerialEnv(2, lambda: GymWrapper(line()))
         env.reset(options={"low": 1})
         assert [inner.options for inner in env.unwrapped] == [[{"low": 1}]] * 2
+
+    def test_arguments_of_a_reset_for_each(self, line):
+        env = SerialEnv(2, lambda: GymWrapper(line()))
+        env.reset(options={"low": 0}, list_of_kwargs=[{}, {"options": {"low": 2}}])
+        assert [inner.options for inner in env.unwrapped] == [[{"low": 0}], [{"low": 2}]]
+        with pytest.raises(ValueError, match="list_of_kwargs: expected one dict for each of 2 envs, found 3"):
+            env.reset(list_of_kwargs=[{}] * 3)
+
+
+class TestFusedSteps:
+    """Where nobody looks in between, a step, what it hands on and the resets after it are one: with the same data."""
+
+    @pytest.fixture(params=["cartpole", "pendulum", "dict_obs", "nested"])
+    def batch(self, request):
+        build = {
+            "cartpole": cartpole,
+            "pendulum": lambda: GymEnv("Pendulum-v1", max_episode_steps=6),
+            "dict_obs": lambda: GymWrapper(request.getfixturevalue("dict_obs")()),
+            "nested": lambda: SerialEnv(1, cartpole),
+        }[request.param]
+        env = SerialEnv(3, build)
+        port = env._row_port(env.plan, *env._slabs(env.plan, 2, None))
+        assert port.advance is not None  # else there is nothing to compare
+        return env
+
+    @staticmethod
+    def rollout(env, **options):
+        env.set_seed(SEED)
+        return env.rollout(40, **options)
+
+    def test_equal_those_that_are_watched(self, batch, tools):
+        watched = self.rollout(batch, break_when_any_done=False, callback=lambda *_: None)
+        assert watched["next", "done"].sum() > 3
+        tools.assert_same(self.rollout(batch, break_when_any_done=False), watched)
+
+    def test_begin_as_those_that_end_with_an_episode(self, batch, tools):
+        first = self.rollout(batch)
+        assert first.shape[-1] < 40
+        tools.assert_same(self.rollout(batch, break_when_any_done=False)[..., : first.shape[-1]], first)
+
+    def test_equal_steps_by_hand(self, batch, tools):
+        actions = tools.draw_actions(batch, 30)
+        batch.set_seed(SEED)
+        expected = tools.by_hand(batch, actions)
+        batch.set_seed(SEED)
+        tools.assert_same(batch.rollout(30, tools.FixedPolicy(actions), break_when_any_done=False), expected)
+
+    def test_in_collected_batches(self, batch, tools):
+        actions = tools.draw_actions(batch, 40)
+        collector = Collector(batch, tools.FixedPolicy(actions), frames_per_batch=15 * batch.numel())
+        collector.set_seed(SEED)
+        found = [collector.next().exclude("collector") for _ in range(2)]
+        expected = self.rollout(batch, policy=tools.FixedPolicy(actions), break_when_any_done=False)
+        for i, part in enumerate(found):
+            tools.assert_same(part, expected[..., 15 * i : 15 * (i + 1)])
+
+    def test_not_where_episodes_end_within_an_env(self):
+        env = SerialEnv(2, Batched)
+        assert env._row_port(env.plan, *env._slabs(env.plan, 2, None)).advance is None
+
+    def test_leave_nothing_behind(self):
+        """A port that referred to itself would keep the memory of its rows until the garbage collector comes."""
+        env, freed = SerialEnv(2, cartpole), []
+        gc.disable()
+        try:
+            root, following = env._slabs(env.plan, 2, None)
+            port = env._row_port(env.plan, root, following)
+            weakref.finalize(port, freed.append, True)
+            assert port.advance is not None
+            del port
+            assert freed == [True]
+        finally:
+            gc.enable()
 
 
 class TestRunning:

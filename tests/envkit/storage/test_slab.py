@@ -80,6 +80,16 @@ class TestColumns:
         slab.writer(["half"])(1, TensorDict({"half": torch.tensor([1.0, 2.0], dtype=torch.bfloat16)}))
         assert slab.columns["half"].tolist() == [[0.0, 0.0], [1.0, 2.0]]
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.bfloat16])
+    def test_of_many_bytes(self, dtype):
+        slab = Slab(Composite(a=Unbounded((3, 1 << 20), dtype=dtype)), 3)
+        column = slab.columns["a"]
+        assert (column.shape, column.dtype, column.is_contiguous()) == ((3, 3, 1 << 20), dtype, True)
+        assert column.data_ptr() % 64 == 0
+        assert not column.any()
+        column[1] = 1
+        assert slab.tensordict(3)["a"].sum((1, 2), dtype=torch.float64).tolist() == [0, 3 << 20, 0]
+
     def test_added(self):
         slab = Slab(Composite(a=Unbounded((1,))), 2)
         slab.add("log_prob", torch.zeros(2))
@@ -163,6 +173,28 @@ class TestReaders:
         view, read = slab.viewer(["a"]), slab.reader(["a"])
         for row in order:
             assert view(row)["a"] == read(row)["a"] == row
+
+    def test_viewers_of_the_same_rows(self):
+        slab = Slab(nested(), 40)
+        whole, part = slab.viewers(slab.columns, [("agents", "flag"), "observation"])
+        slab.columns["observation"].copy_(torch.arange(40).reshape(40, 1, 1))
+        for row in (0, 39, 5):
+            assert set(part(row).keys(True, True)) == {"observation", ("agents", "flag")}
+            assert (part(row) == whole(row).select("observation", ("agents", "flag"))).all()
+            assert (part(row)["observation"] == row).all()
+        first, second = part(7), part(7)
+        first["observation"] = torch.full_like(first["observation"], -1.0)
+        assert (second["observation"] == 7).all()
+        assert (whole(7)["observation"] == 7).all()
+
+    @pytest.mark.parametrize("spec", [Composite(a=Unbounded(())), nested()], ids=["flat", "nested"])
+    def test_columns_of_data_that_is_no_tensor(self, spec):
+        slab = Slab(spec, 2)
+        slab.add("said", ["yes", "no"])
+        for read in (slab.reader(slab.columns), slab.viewer(slab.columns)):
+            assert read(1)["said"] == "no"
+            assert read(1).batch_size == spec.shape
+        assert [row["said"] for row in slab.tensordict(2).unbind(0)] == ["yes", "no"]
 
     def test_viewer_sees_what_is_written_later(self):
         slab = Slab(Composite(a=Unbounded(())), 10)

@@ -1,0 +1,356 @@
+"""The workers of a :class:`~envkit.ParallelEnv`, and the memory they share with it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cloudpickle
+import torch
+
+from envkit.batched.env_service import EnvService
+from envkit.batched.equal_specs import UnequalSpecsError, refuse_unequal
+from envkit.batched.layout import Applied, Layout, layout_of
+from envkit.batched.pool import WorkerPool
+from envkit.core.env import EnvBase
+from envkit.core.masks import Masks
+from envkit.core.plan import Plan
+from envkit.core.seeding import spawn_seed
+from envkit.errors import ClosedEnvError, WorkerError
+from envkit.storage import Slab
+from envkit.storage.shared import SharedBlock, lease
+
+__all__ = ["GIVING_UP", "Crew", "Home", "Share"]
+
+GIVING_UP = 1.5  # seconds in which all workers are gone after one has failed
+FREE_BLOCKS = 8  # that are kept for the next slabs
+SMALL = 4096  # elements of a row: larger ones are not zeroed when memory is used again, as steps write all of them
+
+
+class Share(NamedTuple):
+    """What one worker has of a batch: its envs, by their numbers there, and their positions in the batch."""
+
+    worker: int
+    envs: list[int]
+    positions: list[int]
+
+
+class Home:
+    """Where a pair of slabs lies: a block of shared memory, laid out for a batch of ``envs``."""
+
+    def __init__(self, block: SharedBlock, place: int, layout: int, envs: tuple[int, ...], rows: int) -> None:
+        self.block, self.place, self.layout, self.envs, self.rows = block, place, layout, envs, rows
+        # The masks of the next command.
+        self.resets: list[Applied]
+        self.steps: list[Applied]
+        # Workers that have bound their envs to it, and whether those can be advanced.
+        self.bound: dict[int, bool] = {}
+
+
+class Crew:
+    """Workers with envs, commanded by one batch and by the batches that are parts of it.
+
+    Args:
+        made: functions that make the envs, and their arguments.
+        workers: number of processes.
+        options: those of the :class:`~envkit.batched.pool.WorkerPool`.
+        max_restarts: how many failures to mend; None mends none.
+    """
+
+    def __init__(self, made: list, workers: int, options: dict[str, Any], max_restarts: int | None) -> None:
+        self._given = made, workers, options, max_restarts
+        self.workers, self.may_restart = workers, max_restarts is not None
+        self.restarts, self._restarts_left = 0, max_restarts or 0
+        # Numbers of envs that were built anew, but whose episodes have no last transition yet.
+        self.cut: set[int] = set()
+        self._options = options
+        bounds = [len(made) * i // workers for i in range(workers + 1)]
+        self._envs = [range(a, b) for a, b in itertools.pairwise(bounds)]
+        names = [getattr(made[own.start][0], "__qualname__", repr(made[own.start][0])) for own in self._envs]
+        self._makers = [functools.partial(EnvService, made[own.start : own.stop]) for own in self._envs]
+        self._known = [
+            {"env_indices": [*own], "env_name": name, "seed": None} for own, name in zip(self._envs, names, strict=True)
+        ]
+        self._pool: WorkerPool | None = None
+        self._closed = self._warned = False
+        self._layouts: list[Layout] = []
+        self._numbers: weakref.WeakKeyDictionary[Plan, int] = weakref.WeakKeyDictionary()
+        self._homes: weakref.WeakSet[Home] = weakref.WeakSet()
+        self._places = 0
+        # Blocks that nothing refers to any more: as they come back, ready for the next slabs, not wanted any more.
+        self._returned: list[Home] = []
+        self._free: list[Home] = []
+        self._dropped: list[Home] = []
+
+    # -------------------------------------------------------------- workers
+
+    @property
+    def started(self) -> bool:
+        """Whether there are processes, or have been."""
+        return self._pool is not None
+
+    @property
+    def pool(self) -> WorkerPool:
+        """The processes, started if need be."""
+        self.start()
+        return self._pool  # type: ignore[return-value]
+
+    def start(self) -> None:
+        """Starts the workers, if they are not running."""
+        if self._pool is not None:
+            return
+        if self._closed:
+            raise ClosedEnvError("ParallelEnv is closed: expected an open env; make a new one")
+        quiet = getattr(sys.modules.get("envkit"), "filter_warnings_subprocess", True)
+        # What is known may be read without this crew: the pool would keep it, and with it the workers, for too long.
+        describe = functools.partial(_described, self._known)
+        try:
+            pool = WorkerPool(self._makers, quiet=quiet, describe=describe, **self._options)
+        except WorkerError as error:
+            if isinstance(error.__cause__, UnequalSpecsError):
+                raise error.__cause__.among("ParallelEnv", self._envs[error.worker].start) from None
+            raise
+        firsts = [own.start for own in self._envs]
+        try:
+            said = zip(firsts, pool.descriptions, strict=True)
+            refuse_unequal("ParallelEnv", {first: one["specs"] for first, one in said})
+        except UnequalSpecsError:
+            pool.close()
+            raise
+        self._pool = pool
+        for known, one in zip(self._known, pool.descriptions, strict=True):
+            known["env_name"] = one["name"]
+
+    def told(self, envs: Sequence[int]) -> list[dict[str, Any]]:
+        """What workers say of their envs, those that have ``envs``."""
+        descriptions = self.pool.descriptions
+        return [descriptions[share.worker] for share in self.shares(envs)]
+
+    def __reduce__(self) -> tuple:
+        return _crew_of, (cloudpickle.dumps(self._given),)
+
+    def twin(self) -> Crew:
+        """A crew of the same kind, which has not started."""
+        return Crew(*self._given)
+
+    def shares(self, envs: Sequence[int]) -> list[Share]:
+        """Which worker has which of ``envs``."""
+        out = []
+        for worker, own in enumerate(self._envs):
+            positions = [position for position, i in enumerate(envs) if i in own]
+            if positions:
+                out.append(Share(worker, [envs[position] - own.start for position in positions], positions))
+        return out
+
+    def ask(
+        self,
+        envs: Sequence[int],
+        name: str,
+        given: Callable[[Share], tuple],
+        phase: str = "call",
+        *,
+        again: bool = False,
+        fatal: bool = True,
+    ) -> list[Any]:
+        """Calls a method of the services that have ``envs``, all at a time.
+
+        With ``again``, a new worker in the place of one that failed is asked the same. Without ``fatal``, what a method
+        raises leaves the workers as they are.
+        """
+        shares = self.shares(envs)
+        workers = [share.worker for share in shares]
+        self.revive()
+        with self.giving_up(fatal):
+            calls: list[tuple] = [(given(share), {}) for share in shares]
+            if not (again and self.may_restart):
+                return self.pool.call_each(workers, name, calls, phase=phase)
+            answers = self.pool.try_each(workers, name, calls, phase=phase)
+            for i, worker in enumerate(workers):
+                while isinstance(answers[i], WorkerError):
+                    self.restart(worker, answers[i])
+                    answers[i] = self.pool.try_each([worker], name, [calls[i]], phase=phase)[0]
+            return answers
+
+    @contextlib.contextmanager
+    def giving_up(self, fatal: bool = True) -> Iterator[None]:
+        """Within it, a failure ends all workers before it is raised; one that leaves a worker alive, if ``fatal``."""
+        try:
+            yield
+        except WorkerError:
+            if fatal or self.pool.casualties():
+                self.close(GIVING_UP)
+            raise
+
+    def seed(self, envs: Sequence[int], seed: int | None, static: bool) -> int | None:
+        """Seeds ``envs`` in a chain, and returns what follows the last one."""
+        self.revive()
+        for worker, own in self._in_turn(envs):
+            self._known[worker]["seed"] = seed
+            with self.giving_up():
+                seed = self.pool.call(worker, "set_seed", own, seed, static)
+        return seed
+
+    def _in_turn(self, envs: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+        """The workers that have ``envs``, in the order of those, with the numbers there of neighbours."""
+        workers = [(worker, i - own.start) for i in envs for worker, own in enumerate(self._envs) if i in own]
+        for worker, group in itertools.groupby(workers, lambda one: one[0]):
+            yield worker, [number for _, number in group]
+
+    def restart(self, worker: int, error: WorkerError) -> None:
+        """Puts a new worker in the place of one that failed, seeded from the stream of the old one's seed.
+
+        Raises:
+            WorkerError: that was one time too many; all workers are gone.
+        """
+        while True:
+            if self._restarts_left < 1:
+                self.close(GIVING_UP)
+                raise error
+            self._restarts_left -= 1
+            self.restarts += 1
+            first = str(error).splitlines()[0]
+            warnings.warn(f"{first}; it is restarted ({self._restarts_left} more times at most)", stacklevel=5)
+            try:
+                self._rebuild(worker)
+            except WorkerError as again:
+                error = again
+            else:
+                self.cut.update(self._envs[worker])
+                return
+
+    def _rebuild(self, worker: int) -> None:
+        pool = self.pool
+        pool.restart(worker)
+        for number, layout in enumerate(self._layouts):
+            pool.call(worker, "lay_out", number, layout)
+        known = self._known[worker]
+        if known["seed"] is not None:
+            known["seed"] = spawn_seed(known["seed"], "restart", self.restarts)
+            pool.call(worker, "set_seed", list(range(len(self._envs[worker]))), known["seed"], False)
+        for home in list(self._homes):
+            if home.bound.pop(worker, None) is not None:
+                self._bind(home, next(share for share in self.shares(home.envs) if share.worker == worker))
+
+    def begun(self, envs: Sequence[int], masks: Masks | None = None) -> None:
+        """Notes that episodes have begun, under ``masks`` of ``envs``: nothing is left to be said of those before."""
+        if self.cut:
+            whole = [masks is None or all(bool(mask[i].all()) for mask in masks.values()) for i in range(len(envs))]
+            self.cut.difference_update(itertools.compress(envs, whole))
+
+    def revive(self) -> None:
+        """Restarts workers that have died while nobody waited for them, where that is allowed."""
+        if self.may_restart and self._pool is not None:
+            for error in self._pool.casualties():
+                self.restart(error.worker, error)
+
+    def warn_of_sending(self, env: EnvBase) -> None:
+        """Says, once, that data is sent rather than shared."""
+        if not self._warned and not env.fits_rows:
+            self._warned = True
+            warnings.warn(
+                f"{env}: its data has no fixed layout (dynamic shapes, or no tensors), and is sent between processes "
+                f"instead of shared, which is slower",
+                stacklevel=4,
+            )
+
+    def close(self, seconds: float) -> None:
+        """Ends the workers, for good."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.close(seconds)
+        for blocks in (self._returned, self._free, self._dropped):
+            blocks.clear()
+        for home in self._homes:
+            home.block.forget_descriptor()
+
+    # --------------------------------------------------------------- memory
+
+    def slabs(self, plan: Plan, envs: tuple[int, ...], rows: int) -> tuple[Slab, Slab]:
+        """A pair of slabs in shared memory, which is used again when nothing refers to them any more."""
+        number = self._laid_out(plan)
+        layout, home = self._layouts[number], self._reused(number, envs, rows)
+        if home is None:
+            self._places += 1
+            home = Home(SharedBlock(layout.size(rows)), self._places, number, envs, rows)
+            self._homes.add(home)
+            # Not in the memory that is leased: whatever is counts as a reference to it.
+            home.resets, home.steps = layout.applied(layout.slabs(home.block.bytes, rows)[2])
+        root, following, _ = layout.slabs(lease(home.block, functools.partial(self._returned.append, home)), rows)
+        # Steps and resets write all of what the envs show; a batch of images is not worth being cleared first.
+        shown = {*plan.observation_keys, *plan.reward_keys}
+        for slab in (root, following):
+            slab.home = home
+            for key, column in slab.columns.items():
+                if isinstance(column, torch.Tensor) and (key not in shown or column[0].numel() <= SMALL):
+                    column.zero_()
+        return root, following
+
+    def _laid_out(self, plan: Plan) -> int:
+        """The number of the layout for a plan, which the workers know then."""
+        number = self._numbers.get(plan)
+        if number is None:
+            layout = layout_of(plan)
+            # Batches that are parts of this one have plans of their own, and the layouts of others of their size.
+            number = next((i for i, known in enumerate(self._layouts) if known == layout), len(self._layouts))
+            if number == len(self._layouts):
+                self.revive()
+                with self.giving_up():
+                    self.pool.call_all("lay_out", number, layout)
+                self._layouts.append(layout)
+            self._numbers[plan] = number
+        return number
+
+    def _reused(self, layout: int, envs: tuple[int, ...], rows: int) -> Home | None:
+        """A block that was used for slabs of the same kind."""
+        self._free += [self._returned.pop() for _ in range(len(self._returned))]
+        kind = layout, envs, rows
+        home = next((home for home in self._free if (home.layout, home.envs, home.rows) == kind), None)
+        if home is not None:
+            self._free.remove(home)
+        self._dropped += self._free[:-FREE_BLOCKS]
+        self._free = self._free[-FREE_BLOCKS:]
+        return home
+
+    def bind(self, home: Home, share: Share) -> bool:
+        """Has a worker bind its envs to a pair of slabs; returns whether they can be advanced."""
+        if share.worker not in home.bound:
+            self.revive()
+            with self.giving_up():
+                gone = [self._dropped.pop().place for _ in range(len(self._dropped))]
+                if gone:
+                    self.pool.call_all("drop", gone)
+                self._bind(home, share)
+            if not self.may_restart and len(home.bound) == len(self.shares(home.envs)):
+                home.block.forget_descriptor()  # users who keep much data would run out of them
+        return home.bound[share.worker]
+
+    def _bind(self, home: Home, share: Share) -> None:
+        arguments = (home.place, home.layout, home.rows, list(_runs(share)))
+        home.bound[share.worker] = self.pool.take(share.worker, home.block, *arguments)
+
+
+def _crew_of(given: bytes) -> Crew:
+    return Crew(*cloudpickle.loads(given))
+
+
+def _described(known: list[dict[str, Any]], worker: int) -> dict[str, Any]:
+    return dict(known[worker])
+
+
+def _runs(share: Share) -> Iterator[tuple[slice, list[int]]]:
+    """The envs of a share in pieces whose positions in the batch are a slice each."""
+    envs, positions = share.envs, share.positions
+    first = 0
+    while first < len(envs):
+        step = positions[first + 1] - positions[first] if first + 1 < len(envs) else 1
+        last = first
+        while last + 1 < len(envs) and positions[last + 1] - positions[last] == step:
+            last += 1
+        yield slice(positions[first], positions[last] + 1, step), envs[first : last + 1]
+        first = last + 1

@@ -1,0 +1,166 @@
+"""The global generators of ``random``, ``numpy`` and ``torch``, a set of its own for each env of a batch.
+
+An env that draws from them shares them with whatever else runs in its process, so that its data would depend on who
+its neighbours are: on the number of workers, that is. From :meth:`OwnGenerators.seed` on, such an env finds its own
+states in them whenever it runs, and everybody else finds what they left there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from envkit.core.masks import Masks
+from envkit.core.rows import RowPort
+from envkit.core.seeding import spawn_seed
+
+if TYPE_CHECKING:
+    from envkit.core.env import EnvBase
+
+__all__ = ["OwnGenerators", "generators_of", "scatter"]
+
+WATCHED = 20  # resets and steps after which it is known which generators an env uses
+MERSENNE_TWISTER = 4 * 625  # bytes of the state of numpy's generator: 624 words, and a position
+_LOCK = threading.RLock()  # envs in several threads take turns
+
+
+class _Global(NamedTuple):
+    """A global generator."""
+
+    name: str
+    fresh: Callable[[int], Any]
+    """The state of one with a seed."""
+    exchange: Callable[[Any], Any]
+    """Puts a state in the place of the one there is, which is returned."""
+    mark: Callable[[Any], Any]
+    """Something that differs once numbers were drawn with a state."""
+
+
+def _exchange_python(state: Any) -> Any:
+    before = random.getstate()
+    random.setstate(state)
+    return before
+
+
+def _exchange_numpy(generator: Any) -> Any:
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(generator)  # drops the second half of a pair of normal numbers, for everybody alike
+    return before
+
+
+def _mark_numpy(generator: Any) -> Any:
+    if type(generator) is not np.random.MT19937:
+        return repr(generator.state)
+    return ctypes.string_at(generator.ctypes.state_address, MERSENNE_TWISTER)  # a hundred times as fast
+
+
+def _exchange_torch(state: torch.Tensor) -> torch.Tensor:
+    before = torch.default_generator.get_state()
+    torch.default_generator.set_state(state)
+    return before
+
+
+GLOBALS = (
+    _Global("random", lambda seed: random.Random(seed).getstate(), _exchange_python, lambda state: state),
+    _Global("numpy", np.random.MT19937, _exchange_numpy, _mark_numpy),
+    _Global(
+        "torch",
+        lambda seed: torch.Generator().manual_seed(seed).get_state(),
+        _exchange_torch,
+        lambda state: state.numpy().tobytes(),
+    ),
+)
+
+
+class OwnGenerators:
+    """States of the global generators that belong to one env.
+
+    Which of them it uses is found out in its first resets and steps after it was seeded; those it does not use cost
+    nothing later. Without a seed there are none, and the env draws from what is there.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[_Global, Any] = {}
+        self._used: set[_Global] = set()
+        self._calls = 0
+        # Rows whose `guard` is called when it turns out, or is decided, whether there are states.
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def seed(self, seed: int | None, set_seed: Callable[[], Any]) -> Any:
+        """Seeds them, and returns what ``set_seed`` returns, which runs with them: many authors seed global ones."""
+        self._states = {}
+        if seed is not None:
+            self._states = {one: one.fresh(spawn_seed(seed, "global", one.name)) for one in GLOBALS}
+        self._calls = 0
+        result = self._call(set_seed, (), {})
+        self._tell()
+        return result
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls a function with these states in the place of the global ones."""
+        if not self._states:
+            return function(*args, **kwargs)
+        if self._calls >= WATCHED:
+            return self._call(function, args, kwargs)
+        before = {one: one.mark(state) for one, state in self._states.items()}
+        result = self._call(function, args, kwargs)
+        self._used |= {one for one, state in self._states.items() if one.mark(state) != before[one]}
+        self._calls += 1
+        if self._calls == WATCHED:
+            self._states = {one: state for one, state in self._states.items() if one in self._used}
+            self._tell()
+        return result
+
+    def _call(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        with _LOCK:
+            others = {one: one.exchange(state) for one, state in self._states.items()}
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._states = {one: one.exchange(state) for one, state in others.items()}
+
+    def _tell(self) -> None:
+        for rows in list(self.users):
+            rows.guard()
+
+    def guarded(self, port: RowPort) -> RowPort:
+        """A row port whose env runs with these states; ``port`` itself, if there are none."""
+        return _GuardedRows(self, port) if self._states else port
+
+
+class _GuardedRows:
+    advance = None
+
+    def __init__(self, own: OwnGenerators, port: RowPort) -> None:
+        self._own, self._port = own, port
+
+    def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
+        self._own.call(self._port.reset, row, masks, **kwargs)
+
+    def step(self, row: int, *masks: Masks) -> bool:
+        return self._own.call(self._port.step, row, *masks)
+
+
+_OWN: weakref.WeakKeyDictionary[EnvBase, OwnGenerators] = weakref.WeakKeyDictionary()
+
+
+def generators_of(env: EnvBase) -> OwnGenerators:
+    """The states that belong to an env, however many batches it is part of."""
+    own = _OWN.get(env)
+    if own is None:
+        own = _OWN[env] = OwnGenerators()
+    return own
+
+
+def scatter() -> None:
+    """Seeds the global generators of this process from the system: forked processes would all draw the same numbers."""
+    random.seed()
+    np.random.seed()
+    torch.seed()

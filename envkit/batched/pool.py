@@ -1,0 +1,417 @@
+"""A set of worker processes: started together, commanded together, and gone together."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+import cloudpickle
+
+from envkit.batched.channel import Caller, block_size, fresh_pipe
+from envkit.batched.closing import end_workers
+from envkit.batched.launch import Ends, check_start_method, launch, send_descriptors
+from envkit.batched.losses import Describe, Losses
+from envkit.batched.packing import packed
+from envkit.batched.worker import CALL, FAILED, Service
+from envkit.errors import ClosedEnvError, WorkerError
+from envkit.storage.shared import SharedBlock, anonymous_file
+
+__all__ = ["Describe", "WorkerPool"]
+
+CLOSING = 5.0  # seconds in which everything is gone
+REPORTING = 2.0  # seconds in which a failure is reported
+STARTING = 60.0  # seconds, at least, in which a process must have imported what it needs, if time matters at all
+
+
+class WorkerPool:
+    """Worker processes, each with a service of its own.
+
+    There are two ways to command them. A *post* is a number or two in shared memory, which :meth:`settle` waits for; a
+    *call* is a message with the name of a method, and another one with what it returns.
+
+    Args:
+        makers: for each worker, a function without arguments that makes its
+            :class:`~envkit.batched.worker.Service` there.
+        start_method: ``"forkserver"``, ``"spawn"`` or ``"fork"``; the first that the platform has by default.
+        timeout: seconds in which a command must be answered, or a service built; None waits for ever, for as long as
+            the worker lives.
+        quiet: whether warnings of workers are hidden.
+        describe: tells what the error should say of a worker: ``env_indices``, ``env_name``, ``last_action``, ``seed``.
+
+    Raises:
+        SpecError: a maker cannot be sent to another process; none was started.
+        WorkerError: a service could not be built; all workers are gone.
+    """
+
+    def __init__(
+        self,
+        makers: Sequence[Callable[[], Service]],
+        *,
+        start_method: str | None = None,
+        timeout: float | None = None,
+        quiet: bool = True,
+        describe: Describe | None = None,
+    ) -> None:
+        self.start_method = check_start_method(start_method)
+        self.timeout, self._quiet = timeout, quiet
+        self._makers = list(makers)
+        payloads = [packed(f"worker {worker}", maker) for worker, maker in enumerate(self._makers)]
+        self._ends: dict[int, Ends] = {}
+        self._owing: set[int] = set()  # workers that may have sent what nobody has read
+        self._words = SharedBlock(block_size(len(makers)))
+        self._done, self._done_write = fresh_pipe()
+        self._life, self._life_write = os.pipe()
+        self._channel: Any = Caller(self._words, len(makers), self._done)
+        self._losses = Losses(self._ends, self._channel, describe or (lambda worker: {}))
+        self.is_closed = False
+        _POOLS.add(self)
+        try:
+            self.descriptions: list[Any] = self._begin(dict(enumerate(payloads)))
+        except BaseException:
+            self.close()
+            raise
+
+    # ------------------------------------------------------------ beginning
+
+    def _begin(self, payloads: dict[int, bytes]) -> list[Any]:
+        """Starts processes with pickled makers; returns what their services say of themselves."""
+        for worker, payload in payloads.items():
+            self._launch(worker, payload)
+        _raised(self._hear([*payloads], "start", self.timeout and max(self.timeout, STARTING)))
+        return _raised(self._hear([*payloads], "build", self.timeout))
+
+    def _launch(self, worker: int, payload: bytes) -> None:
+        opened = list(fresh_pipe())
+        bell, bell_write = opened
+        try:
+            self._channel.renew(worker, bell_write)
+            ends = self._ends[worker] = launch(self.start_method, f"envkit worker {worker}", bell_write)
+            opened.remove(bell_write)
+            self._channel.watch(ends.watch)
+            if self.timeout is not None:
+                ends.limit(self.timeout)
+            # In a file: a process that is not ready to read, or never will be, holds nobody up.
+            opened.append(anonymous_file())
+            with open(opened[-1], "wb", closefd=False) as file:
+                file.write(payload)
+            os.lseek(opened[-1], 0, os.SEEK_SET)
+            shared = [self._words.fd, bell, self._done_write, self._life, self._losses.stacks.fd, opened[-1]]
+            send_descriptors(ends.connection, shared)
+            ends.connection.send((self._words.size, worker, self._quiet))
+        except OSError as error:
+            if worker in self._ends:
+                raise self._losses.dead(worker, "start") from None
+            said = self._losses.error(worker, "start", f"could not be started: {error}")
+            raise self._losses.lose(worker, said) from error
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def restart(self, worker: int) -> Any:
+        """Puts a new process in the place of a worker that failed; returns what its service says of itself.
+
+        Raises:
+            WorkerError: its service could not be built.
+        """
+        payload = packed(f"worker {worker}", self._makers[worker])
+        ends = self._ends.pop(worker, None)
+        if ends is not None:
+            ends.gone(REPORTING / 4)  # one that has reported what went wrong is closing its service
+            ends.kill()
+            ends.gone(REPORTING / 4)
+            self._channel.unwatch(ends.watch)
+            ends.release()
+        self._losses.errors.pop(worker, None)
+        self._owing.discard(worker)
+        return self._begin({worker: payload})[0]
+
+    # ---------------------------------------------------------------- posts
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def post(self, worker: int, operation: int, place: int = 0, row: int = 0, detail: int = 0) -> None:
+        """Gives one worker a command, which :meth:`settle` waits for.
+
+        Raises:
+            ClosedEnvError: the workers have ended.
+        """
+        if not self._channel.answered(worker):  # whoever waited for it was interrupted, perhaps before it was woken
+            self._channel.wake(worker)
+            self.settle([worker], "call")
+        self._channel.post(worker, operation, place, row, detail)
+
+    def answered(self, worker: int) -> bool:
+        """Whether a worker has answered its last command."""
+        return self._channel.answered(worker)
+
+    def result(self, worker: int) -> int:
+        """What a worker answered to its last command."""
+        return self._channel.result(worker)
+
+    def settle(self, workers: list[int], phase: str) -> list[WorkerError]:
+        """Waits until ``workers`` have answered.
+
+        Returns:
+            What went wrong, for each worker that failed.
+        """
+        channel, failures = self._channel, []
+        if not channel.wait(workers):
+            self._sleep(workers, phase, any_of=False)
+        for worker in workers:
+            if channel.result(worker) == FAILED:
+                failures.append(self._failure(worker, phase))
+        return failures
+
+    def wait_any(self, workers: list[int], phase: str) -> list[WorkerError]:
+        """Waits until one of ``workers`` has answered, or failed."""
+        channel = self._channel
+        if not channel.wait(workers, any_of=True):
+            self._sleep(workers, phase, any_of=True)
+        failed = [worker for worker in workers if channel.answered(worker) and channel.result(worker) == FAILED]
+        return [self._failure(worker, phase) for worker in failed]
+
+    def _sleep(self, workers: list[int], phase: str, *, any_of: bool) -> None:
+        """The part of waiting in which workers that died, or take too long, are given up, and so have answered."""
+        channel, losses = self._channel, self._losses
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        each = not all(channel.answered(worker) for worker in self._ends.keys() - workers)
+        while True:
+            for worker in losses.errors:
+                channel.excuse(worker, FAILED)
+            waiting = [worker for worker in workers if not channel.answered(worker)]
+            if not waiting or (any_of and len(waiting) < len(workers)):
+                return
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0.0:
+                losses.hung(waiting, phase, self.timeout)
+                return
+            woken = channel.sleep(waiting, left, any_of=any_of, each=each)
+            for worker in [worker for worker, ends in self._ends.items() if ends.watch in woken]:
+                losses.dead(worker, phase)
+
+    def _failure(self, worker: int, phase: str) -> WorkerError:
+        """The error of a worker that has failed: its report is there, or was read before."""
+        while worker not in self._losses.errors:
+            self._hear([worker], phase, REPORTING)
+        return self._losses.errors[worker]
+
+    def casualties(self) -> list[WorkerError]:
+        """The errors of all workers that have failed, those included that have died while nobody waited for them."""
+        known = self._losses.errors
+        return [
+            known.get(worker) or self._losses.dead(worker, "call")
+            for worker, ends in list(self._ends.items())
+            if worker in known or ends.gone()
+        ]
+
+    # ---------------------------------------------------------------- calls
+
+    def call(self, worker: int, name: str, *args: Any, phase: str = "call", **kwargs: Any) -> Any:
+        """Calls a method of a worker's service, and returns what it returns.
+
+        Raises:
+            WorkerError: the method raised, or the worker died or took too long; its own exception is the cause.
+        """
+        return self.call_each([worker], name, [(args, kwargs)], phase=phase)[0]
+
+    def call_all(self, name: str, *args: Any, phase: str = "call", **kwargs: Any) -> list[Any]:
+        """Same as :meth:`call`, with all workers at a time."""
+        workers = list(range(len(self)))
+        return self.call_each(workers, name, [(args, kwargs)] * len(workers), phase=phase)
+
+    def call_each(self, workers: list[int], name: str, given: list[tuple], *, phase: str = "call") -> list[Any]:
+        """Same as :meth:`call`, with several workers at a time, each with arguments (and options) of its own."""
+        for worker, (args, kwargs) in zip(workers, given, strict=True):
+            self.begin(worker, name, *args, **kwargs)
+        return _raised(self._finish(workers, phase))
+
+    def try_each(self, workers: list[int], name: str, given: list[tuple], *, phase: str = "call") -> list[Any]:
+        """Same as :meth:`call_each`, with the errors of workers that fail in the place of what they would return."""
+        for worker, (args, kwargs) in zip(workers, given, strict=True):
+            self.begin(worker, name, *args, **kwargs)
+        return self._finish(workers, phase, patient=True)
+
+    def begin(self, worker: int, name: str, *args: Any, **kwargs: Any) -> None:
+        """The first half of :meth:`call`."""
+        self._send(worker, (name, args, kwargs))
+
+    def heard(self, workers: Sequence[int], seconds: float | None) -> list[int]:
+        """Those of ``workers`` that have sent something, or are gone; sleeps until there is one, or time is up."""
+        gone = self._losses.errors.keys() & workers
+        places: dict[Any, int] = {}
+        for worker in set(workers) - gone:
+            places[self._ends[worker].connection] = places[self._ends[worker].watch] = worker
+        ready = wait(list(places), 0.0 if gone else seconds)
+        return sorted({places[place] for place in ready} | gone)
+
+    def finish(self, worker: int, phase: str = "call") -> Any:
+        """The second half of :meth:`call`."""
+        return _raised(self._finish([worker], phase))[0]
+
+    def give_up(self, worker: int, phase: str, seconds: float) -> WorkerError:
+        """Ends a worker that has not answered for so long; the error has its stack."""
+        return self._losses.hung([worker], phase, seconds)
+
+    def take(self, worker: int, block: SharedBlock, *args: Any) -> Any:
+        """Hands a shared block to a worker: what ``take(block, *args)`` of its service returns."""
+        self._send(worker, ("take", args, {"size": block.size}), block.fd)
+        return self.finish(worker)
+
+    def _finish(self, workers: list[int], phase: str, *, patient: bool = False) -> list[Any]:
+        try:
+            answers = self._hear(workers, phase, self.timeout, patient=patient)
+            lost = self._losses.errors.keys() & workers
+            if patient or not lost:
+                for error in self.settle([worker for worker in workers if worker not in lost], phase):
+                    answers[workers.index(error.worker)] = error
+        except KeyboardInterrupt:  # half of a message may have been read
+            self.close()
+            raise
+        return answers
+
+    def _send(self, worker: int, message: tuple, *descriptors: int) -> None:
+        if worker in self._losses.errors:
+            return
+        content = cloudpickle.dumps(message)  # by value, what belongs to the main script
+        self.post(worker, CALL)
+        ends = self._ends[worker]
+        try:
+            while worker in self._owing and ends.connection.poll(0.0):  # it answered, and nobody wanted to know
+                ends.connection.recv_bytes()
+            self._owing.discard(worker)
+            ends.connection.send_bytes(content)
+            if descriptors:
+                send_descriptors(ends.connection, list(descriptors))
+        except BlockingIOError:
+            raise self._losses.hung([worker], "call", self.timeout) from None
+        except KeyboardInterrupt:  # half of the message may have been sent
+            self.close()
+            raise
+        except (EOFError, OSError):
+            pass  # it is gone, which is noticed when it does not answer
+
+    def _hear(self, workers: list[int], phase: str, seconds: float | None, *, patient: bool = False) -> list[Any]:
+        """What each of ``workers`` sends next, or the error of one that fails.
+
+        Unless ``patient``, it returns as soon as one is lost, whatever the others do: those have said None then.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        heard: dict[int, Any] = {worker: self._losses.errors.get(worker) for worker in workers}
+        waiting = [worker for worker, error in heard.items() if error is None]
+        self._owing.update(waiting)
+        while waiting and (patient or not self._losses.errors.keys() & workers):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            said = self.heard(waiting, left)
+            if not said:
+                self._losses.hung(waiting, phase, seconds)
+                heard |= {worker: self._losses.errors[worker] for worker in waiting}
+                break
+            for worker in said:
+                heard[worker] = self._receive(worker, phase)
+                waiting.remove(worker)
+                self._owing.discard(worker)
+        return [heard[worker] for worker in workers]
+
+    def _receive(self, worker: int, phase: str) -> Any:
+        """What a worker has sent, or the error of one that is lost."""
+        connection, losses = self._ends[worker].connection, self._losses
+        try:
+            if connection.poll(0.0):
+                kind, value = pickle.loads(connection.recv_bytes())
+                if kind == "value":
+                    return value
+                error = losses.refused(worker, phase, value)
+                return losses.lose(worker, error) if kind == "failed" else error
+        except BlockingIOError:
+            return losses.hung([worker], phase, self.timeout)
+        except (EOFError, OSError):
+            pass
+        return losses.dead(worker, phase)
+
+    # ------------------------------------------------------------------ end
+
+    def close(self, seconds: float = CLOSING) -> None:
+        """Ends all workers, by one deadline for all; never raises, may be called again."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        _POOLS.discard(self)
+        after = "".join(f" after {str(error).splitlines()[0]}" for error in [*self._losses.errors.values()][:1])
+        channel, self._channel = self._channel, _Ended(f"expected workers, found that they have ended{after}")
+        said: list[str] = []
+        try:
+            said = end_workers(self._ends, channel, self._losses.stacks, seconds)
+        finally:  # an impatient user may interrupt this, too
+            for ends in self._ends.values():
+                ends.kill()
+                ends.release()
+            self._close_pipes()
+            self._losses.stacks.close()
+            self._words.forget_descriptor()
+        for words in said:
+            with contextlib.suppress(Warning):
+                warnings.warn(words, RuntimeWarning, stacklevel=3)
+
+    def _close_pipes(self) -> None:
+        for fd in (self._done, self._done_write, self._life, self._life_write):
+            os.close(fd)
+
+    def _disown(self) -> None:
+        """Lets go of the workers in a process forked from theirs: their caller's end would not be noticed otherwise."""
+        self.is_closed = True
+        self._channel = _Ended("expected workers, found that they belong to the process that this one was forked from")
+        for ends in self._ends.values():
+            ends.forget()
+        self._close_pipes()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+def _raised(answers: list[Any]) -> list[Any]:
+    """``answers``, unless there are errors among them."""
+    for answer in answers:
+        if isinstance(answer, WorkerError):
+            raise answer
+    return answers
+
+
+class _Ended:
+    """Stands for the channel to workers that are there no more."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getattr__(self, name: str) -> Any:
+        raise ClosedEnvError(f"{self._why}; make a new one")
+
+
+_POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before ``multiprocessing`` waits for them, for ever."""
+    deadline = time.monotonic() + CLOSING
+    for pool in list(_POOLS):
+        pool.close(max(1.0, deadline - time.monotonic()))
+
+
+def _disown_all() -> None:
+    for pool in list(_POOLS):
+        pool._disown()
+    _POOLS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
