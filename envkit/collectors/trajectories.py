@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 __all__ = ["TrajectoryCounter"]
@@ -49,3 +51,20 @@ class TrajectoryCounter:
         envs = len(self._current)
         self._current = torch.arange(self._issued, self._issued + envs)
         self._issued += envs
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers of the current trajectories, int64 ``[envs]``, and how many were issued."""
+        return {"current": self._current.clone(), "issued": self._issued}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: it is that of another number of envs.
+        """
+        current = state["current"]
+        if current.shape != self._current.shape:
+            raise ValueError(
+                f"numbers of trajectories: expected those of {len(self._current)} envs, found {list(current.shape)}"
+            )
+        self._current, self._issued = current.clone(), state["issued"]

@@ -6,6 +6,7 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 
 from envkit import (
+    ClosedEnvError,
     Collector,
     Compose,
     EnvDataError,
@@ -20,6 +21,7 @@ from envkit import (
     SyncDataCollector,
     TransformedEnv,
     exploration_type,
+    split_trajectories,
 )
 
 SEED = 2
@@ -81,15 +83,24 @@ class TestFrames:
         ("frames", "message"),
         [
             ({"frames_per_batch": 10}, "expected a positive multiple of the 4 envs, found 10"),
-            ({"frames_per_batch": 0}, "frames_per_batch: expected a positive multiple of the 4 envs, found 0"),
-            ({"frames_per_batch": -4}, "found -4"),
+            ({"frames_per_batch": 7}, "frames_per_batch: expected a positive multiple of the 4 envs, found 7"),
             ({"frames_per_batch": 4, "total_frames": 0}, "total_frames: expected a positive number or -1, found 0"),
-            ({"frames_per_batch": 4, "total_frames": -2}, "total_frames: expected a positive number or -1, found -2"),
         ],
     )
     def test_that_do_not_fit(self, frames, message):
         with pytest.raises(ValueError, match=message):
             Collector(batch_of(4), **frames)
+
+    @pytest.mark.parametrize(("frames_per_batch", "total_frames"), [(50, 100), (50, 120), (50, 1), (7, 20)])
+    def test_length(self, frames_per_batch, total_frames):
+        collector = Collector(cartpole(), frames_per_batch=frames_per_batch, total_frames=total_frames)
+        assert len(collector) == len(list(collector)) == len(collector)
+
+    def test_no_length_without_end(self):
+        collector = Collector(cartpole(), frames_per_batch=5)
+        with pytest.raises(TypeError, match="no end, and no length"):
+            len(collector)
+        assert collector
 
 
 ENVS = {
@@ -334,11 +345,196 @@ class TestOptions:
         collector = Collector(batch_of(2), frames_per_batch=10, postproc=last)
         assert collector.next().batch_size == (2,)
 
-    def test_split_trajs(self):
-        assert len(Collector(cartpole(), frames_per_batch=5, split_trajs=False).next()) == 5
-        with pytest.raises(ValueError, match=r"split_trajs: expected False; .* numbered in traj_ids"):
-            Collector(cartpole(), frames_per_batch=5, split_trajs=True)
-
     def test_the_older_name(self):
         assert SyncDataCollector is Collector
         assert isinstance(SyncDataCollector(cartpole(), balanced, frames_per_batch=2).next(), TensorDict)
+
+
+def ones(td):
+    """Always the same action, and an entry of its own."""
+    return td.set("action", torch.ones(td.batch_size, dtype=torch.int64)).set("mine", td["observation"] * 2)
+
+
+class TestRandomFrames:
+    def test_until_there_are_so_many(self):
+        collector = Collector(batch_of(2), ones, frames_per_batch=40, init_random_frames=41)
+        collector.set_seed(SEED)
+        first, second, third = (collector.next() for _ in range(3))
+        for batch in (first, second):
+            assert 0 < batch["action"].sum() < 40
+            assert "mine" not in batch
+        assert (third["action"] == 1).all()
+        assert torch.equal(third["mine"], third["observation"] * 2)
+
+    def test_are_those_of_a_collector_without_policy(self, tools):
+        collectors = [
+            Collector(batch_of(2), ones, frames_per_batch=40, init_random_frames=80),
+            Collector(batch_of(2), frames_per_batch=40),
+        ]
+        for collector in collectors:
+            collector.set_seed(SEED)
+        for _ in range(2):
+            found, expected = (collector.next() for collector in collectors)
+            tools.assert_same(found, expected)
+
+    @pytest.mark.parametrize("name", ENVS)
+    def test_episodes_go_on(self, name):
+        env = ENVS[name]()
+        collector = Collector(env, ones, frames_per_batch=7 * env.numel(), init_random_frames=1)
+        collector.set_seed(SEED)
+        before, after = collector.next(), collector.next()
+        going = ~before["next", "done"][..., -1, 0]
+        assert going.any()
+        assert torch.equal(before["next", "observation"][..., -1, :][going], after["observation"][..., 0, :][going])
+        same = before["collector", "traj_ids"][..., -1] == after["collector", "traj_ids"][..., 0]
+        assert torch.equal(same, going)
+
+    def test_of_data_that_no_rows_hold(self, pair):
+        def policy(td):
+            for agent in td["agents"].unbind(0):
+                agent["action"] = torch.ones_like(agent["obs"])
+            return td
+
+        collector = Collector(pair(), policy, frames_per_batch=5, init_random_frames=3)
+        before, after = collector.next(), collector.next()
+        assert before[0]["agents"][0]["action"] != 1
+        assert all(step["agents"][1]["action"].tolist() == [1, 1] for step in after.unbind(0))
+
+
+class TestSetTruncated:
+    def batches(self, env):
+        return list(Collector(env, frames_per_batch=4, total_frames=8, set_truncated=True))
+
+    def test_marks_the_last_step(self, scripted):
+        first, second = self.batches(scripted(truncated=[False]))
+        for batch in (first, second):
+            assert batch["next", "truncated"].flatten().tolist() == [False, False, False, True]
+            assert batch["next", "done"].flatten().tolist() == [False, False, False, True]
+            assert not batch["next", "terminated"].any()
+            assert not batch["done"].any()
+
+    def test_the_episode_goes_on(self, scripted):
+        first, second = self.batches(scripted(truncated=[False]))
+        assert second["observation"].flatten().tolist() == [4, 5, 6, 7]
+        assert first["collector", "traj_ids"].tolist() == second["collector", "traj_ids"].tolist() == [0] * 4
+
+    def test_what_has_terminated_is_not_truncated(self, scripted):
+        batches = self.batches(scripted(terminated=[False, True], truncated=[False]))
+        for batch in batches:
+            assert batch["next", "terminated"].flatten().tolist() == [False, True] * 2
+            assert not batch["next", "truncated"].any()
+
+    def test_an_env_without_flag_gets_one(self, scripted):
+        first, _ = self.batches(scripted())
+        assert first["next", "truncated"].flatten().tolist() == [False, False, False, True]
+
+    def test_of_data_that_no_rows_hold(self, pair):
+        first, _ = self.batches(pair())
+        assert first[-1]["next", "done"].all()
+
+
+class Buffer:
+    """What a collector asks of a replay buffer."""
+
+    def __init__(self):
+        self.items = []
+
+    def extend(self, batch):
+        self.items.append(batch)
+
+
+class TestReplayBuffer:
+    def collect(self, env, **options):
+        buffer = Buffer()
+        collector = Collector(env, balanced, frames_per_batch=12, total_frames=24, replay_buffer=buffer, **options)
+        collector.set_seed(SEED)
+        assert list(collector) == [None, None]
+        return buffer.items
+
+    def expected(self, env):
+        collector = Collector(env, balanced, frames_per_batch=12, total_frames=24)
+        collector.set_seed(SEED)
+        return list(collector)
+
+    def test_is_handed_the_batches(self, tools):
+        found = self.collect(batch_of(3))
+        for batch, expected in zip(found, self.expected(batch_of(3)), strict=True):
+            tools.assert_same(batch, expected)
+
+    def test_or_their_steps_in_the_order_of_time(self, tools):
+        found = self.collect(batch_of(3), extend_buffer=False)
+        for steps, batch in zip(found, self.expected(batch_of(3)), strict=True):
+            tools.assert_same(steps, torch.cat([batch[:, t] for t in range(4)]))
+
+    def test_after_postproc(self):
+        found = self.collect(batch_of(3), postproc=lambda batch: batch.select("action"))
+        assert [set(batch.keys()) for batch in found] == [{"action"}] * 2
+
+
+class TestReturnSameTd:
+    def test_one_tensordict_with_new_values(self, tools):
+        collectors = [Collector(batch_of(2), frames_per_batch=20, return_same_td=same) for same in (True, False)]
+        for collector in collectors:
+            collector.set_seed(SEED)
+        handed = set()
+        for _ in range(3):
+            batch, expected = (collector.next() for collector in collectors)
+            tools.assert_same(batch, expected)
+            handed.add((id(batch), batch["observation"].data_ptr(), batch["next", "reward"].data_ptr()))
+        assert len(handed) == 1
+
+    def test_entries_that_come_later(self):
+        collector = Collector(cartpole(), ones, frames_per_batch=5, init_random_frames=5, return_same_td=True)
+        first, second = collector.next(), collector.next()
+        assert first is second
+        assert torch.equal(second["mine"], second["observation"] * 2)
+
+    def test_of_data_that_no_rows_hold(self, pair):
+        with pytest.raises(ValueError, match="return_same_td: expected an env whose data has fixed shapes"):
+            Collector(pair(), frames_per_batch=5, return_same_td=True)
+
+
+class TestSplitTrajs:
+    def test_batches_are_trajectories(self, tools):
+        collectors = [Collector(batch_of(2), balanced, frames_per_batch=160, split_trajs=split) for split in (1, 0)]
+        for collector in collectors:
+            collector.set_seed(SEED)
+        for _ in range(2):
+            found, batch = (collector.next() for collector in collectors)
+            tools.assert_same(found, split_trajectories(batch))
+            assert found["collector", "mask"].sum() == 160
+
+    def test_before_postproc(self):
+        collector = Collector(
+            cartpole(), frames_per_batch=60, split_trajs=True, postproc=lambda rows: rows["collector", "mask"].sum(-1)
+        )
+        lengths = collector.next()
+        assert lengths.sum() == 60
+
+
+class TestLife:
+    def test_a_context_closes_the_env(self):
+        with Collector(cartpole(), frames_per_batch=5) as collector:
+            assert len(collector.next()) == 5
+        assert collector.env.is_closed
+        with pytest.raises(ClosedEnvError, match="is closed"):
+            collector.next()
+
+    def test_whatever_happens_in_it(self):
+        collector = Collector(cartpole(), frames_per_batch=5)
+        with pytest.raises(ZeroDivisionError), collector:
+            _ = 1 / 0
+        assert collector.env.is_closed
+
+    def test_a_policy_that_is_made(self, scripted):
+        made = []
+
+        def factory():
+            made.append(balanced)
+            return lambda td: td.set("action", torch.tensor(1))
+
+        collector = Collector(scripted(), policy_factory=factory, frames_per_batch=3)
+        assert len(made) == 1
+        assert collector.next()["action"].tolist() == [1, 1, 1]
+        with pytest.raises(TypeError, match="policy and policy_factory: expected at most one of them"):
+            Collector(scripted(), balanced, policy_factory=factory, frames_per_batch=3)
