@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 import torch
 from tensordict.nn import TensorDictModuleBase
 
 from envkit import EnvBase, ExplorationType, set_exploration_type, step_mdp
+from envkit.record.video_file import VideoFile
 from zoo.building import load_agent, make_env, torch_threads
 from zoo.files import replacing
 from zoo.run import RunFolder
@@ -45,28 +44,10 @@ def encode_video(frames: Iterable[npt.NDArray[np.uint8]], path: Path, *, fps: fl
         3
         >>> folder.cleanup()
     """
-    count = 0
-    shape: tuple[int, ...] | None = None
-    with (
-        replacing(path) as temporary,
-        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container,
-    ):
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.pix_fmt = "yuv420p"
+    with replacing(path) as temporary, VideoFile(temporary, fps=fps, video_format="mp4") as video:
         for frame in frames:
-            shape = shape or frame.shape
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or frame.shape != shape:
-                expected = f"uint8 of shape {(*shape[:2], 3)}"
-                raise ValueError(f"frame {count}: expected {expected}, found {frame.dtype} of {frame.shape}")
-            even = np.pad(frame, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
-            if count == 0:
-                stream.height, stream.width = even.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-            count += 1
-        if not count:
-            raise ValueError("a video needs at least one frame, found none")
-        container.mux(stream.encode())
-    return count
+            video.add(frame)
+    return video.frames
 
 
 def episode_frames(env: EnvBase, policy: TensorDictModuleBase, seeds: Iterable[int]) -> Iterator[npt.NDArray[np.uint8]]:
