@@ -5,15 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
+
+CHUNKS = 10
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measured value, the same by CPU time (None where that means nothing), and a remark."""
+    """One measured value, the same by CPU time (None where that means nothing), and a remark.
+
+    `limit` is the wanted value, where it depends on something that was measured in the same run; see `Case.limit`.
+    """
 
     value: float
     cpu_value: float | None = None
     note: str = ""
+    limit: float | None = None
 
 
 Implementation = Callable[[int], Sample]
@@ -65,3 +72,14 @@ def rate(work: Callable[[], object], count: int, note: str = "") -> Sample:
     """Clock `work`, which does `count` units, as units per second."""
     wall, cpu = clock(work)
     return Sample(count / wall, count / cpu, note)
+
+
+def added(through: Callable[[], object], own: Callable[[], object], count: int) -> Sample:
+    """Microseconds per step that `through` takes beyond `own`, each of which does `count` steps.
+
+    The median over chunks, in which the two are clocked in turn.
+    """
+    through(), own()  # libraries check the first steps of an env
+    chunks = [(clock(through), clock(own)) for _ in range(CHUNKS)]
+    wall, cpu = (median((a[i] - b[i]) / count * 1e6 for a, b in chunks) for i in range(2))
+    return Sample(wall, cpu)

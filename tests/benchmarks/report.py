@@ -11,14 +11,19 @@ from measure import Case
 
 PACKAGES = (
     "envkit",
+    "envpool",
     "gymnasium",
     "jax",
+    "mujoco",
     "numpy",
+    "opencv-python-headless",
+    "pufferlib",
     "sbx-rl",
     "stable-baselines3",
     "tensordict",
     "torch",
     "torchrl",
+    "torchvision",
 )
 COLUMNS = (
     *("case", "implementation", "median", "min..max", "by cpu"),
@@ -39,7 +44,8 @@ def rows(name: str, case: Case, results: dict[str, list[dict]]) -> list[dict]:
         if by_cpu := _values(runs, "cpu_value"):
             row["cpu_median"] = median(by_cpu)
         if implementation == main:
-            target, measured = case.limit, row.get("median")
+            limits = _values(runs, "limit")
+            target, measured = median(limits) if limits else case.limit, row.get("median")
         else:
             target = case.targets.get(implementation)
             measured = row["ratio"] = _paired_ratio(results[main], runs, "value")
@@ -79,7 +85,7 @@ def _cells(row: dict) -> tuple[str, ...]:
         _number(cpu) if _notable(cpu, value) else "",
         f"{ratio:.3g}" if ratio else "",
         f"{cpu_ratio:.3g}" if _notable(cpu_ratio, ratio) else "",
-        f"{row['sense']} {row['target']:g}" if "target" in row else "",
+        f"{row['sense']} {row['target']:.3g}" if "target" in row else "",
         {True: "yes", False: "no", None: ""}[row.get("met")],
         row["note"],
     )

@@ -9,9 +9,11 @@ and their median is reported.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -43,19 +45,24 @@ def load_cases() -> dict[str, Case]:
 def run_once(name: str, implementation: str, quick: bool) -> dict:
     """Run in a fresh interpreter: a Sample as a dict, or {"missing": package} or {"crash": message}."""
     command = [sys.executable, str(HERE / "run.py"), "--measure", name, implementation]
-    try:
-        done = subprocess.run(
-            command + ["--quick"] * quick,
-            env={**os.environ, **ONE_THREAD},
-            capture_output=True,
-            text=True,
-            timeout=TIME_LIMIT,
-        )
-    except subprocess.TimeoutExpired:
-        return {"crash": f"no result within {TIME_LIMIT} s"}
-    if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
-    return {"crash": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
+    with subprocess.Popen(
+        command + ["--quick"] * quick,
+        env={**os.environ, **ONE_THREAD},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, errors = process.communicate(timeout=TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            return {"crash": f"no result within {TIME_LIMIT} s"}
+        finally:  # workers that it left would disturb the next one
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode == 0:
+        return json.loads(out.splitlines()[-1])
+    return {"crash": (errors.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
 
 
 def run_here(case: Case, implementation: str, quick: bool) -> dict:
@@ -98,6 +105,7 @@ def main() -> int:
         print(json.dumps(run_here(cases[name], implementation, arguments.quick)))
         return 0
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what is running as well
     chosen = {n: c for n, c in cases.items() if not arguments.only or any(part in n for part in arguments.only)}
     if not chosen:
         parser.error(f"no case matches {arguments.only}; the cases are {', '.join(cases)}")

@@ -8,11 +8,8 @@ difference.
 """
 
 from functools import partial
-from statistics import median
 
-from measure import Case, Sample, clock
-
-CHUNKS = 10
+from measure import CHUNKS, Case, Sample, added
 
 
 def counter_env(env_base: type, specs, never: int = 10**9):
@@ -85,10 +82,7 @@ def overhead(env, measured: str, size: int) -> Sample:
         env.rollout(count)
 
     through, own = {"step": (copy_and_step, copy_and_direct), "rollout": (rollout, direct)}[measured]
-    through(), own()  # libraries check the first steps of an env
-    chunks = [(clock(through), clock(own)) for _ in range(CHUNKS)]
-    wall, cpu = (median((a[i] - b[i]) / count * 1e6 for a, b in chunks) for i in range(2))
-    return Sample(wall, cpu)
+    return added(through, own, count)
 
 
 CASES = {

@@ -15,12 +15,11 @@ after nearly every step, `_reset`).
 from collections.abc import Callable
 from functools import partial
 
-from measure import Case, Sample, clock, rate
+from measure import CHUNKS, Case, Sample, added, rate
 
 BATCH, FEW = 4096, 8
 LEVELS = (("near",), ("middle", "group"), ("far", "deeper", "group"))
 AGENTS, WIDTH, LIMIT = 2, 3, 6.0
-CHUNKS = 10
 
 
 def rollout_of(env, batch: int, steps: int) -> Callable[[], object]:
@@ -196,9 +195,6 @@ def bare_nested(batch: int, steps: int) -> Callable[[], None]:
 
 
 def nested_overhead(size: int, *, resets: bool) -> Sample:
-    """The median over chunks, in which the rollout and direct calls take turns."""
-    from statistics import median
-
     import torch
     from tensordict import TensorDict
 
@@ -213,10 +209,7 @@ def nested_overhead(size: int, *, resets: bool) -> Sample:
                 env._reset(start)
 
     with torch.no_grad():
-        ours(), own()
-        chunks = [(clock(ours), clock(own)) for _ in range(CHUNKS)]
-    wall, cpu = (median((a[i] - b[i]) / count * 1e6 for a, b in chunks) for i in range(2))
-    return Sample(wall, cpu)
+        return added(ours, own, count)
 
 
 CASES = {
