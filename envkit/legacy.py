@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from envkit.collectors import Collector
+from envkit.collectors import Collector, MultiAsyncCollector, MultiSyncCollector
 from envkit.core.exploration import ExplorationType, set_exploration_type
 from envkit.errors import SpecError
 from envkit.specs import (
@@ -37,6 +37,8 @@ __all__ = [
     "LazyStackedTensorSpec",
     "MultiDiscreteTensorSpec",
     "MultiOneHotDiscreteTensorSpec",
+    "MultiSyncDataCollector",
+    "MultiaSyncDataCollector",
     "NdBoundedTensorSpec",
     "NdUnboundedContinuousTensorSpec",
     "NdUnboundedDiscreteTensorSpec",
@@ -115,6 +117,8 @@ def set_exploration_mode(mode: str) -> Any:
 
 
 SyncDataCollector = Collector
+MultiSyncDataCollector = MultiSyncCollector
+MultiaSyncDataCollector = MultiAsyncCollector
 
 BoundedContinuous = Bounded
 UnboundedContinuous = Unbounded

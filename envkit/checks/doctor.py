@@ -16,6 +16,7 @@ from envkit.checks.behaviour import check_close, check_masks, check_seed, cost_p
 from envkit.checks.data import CannotGoOn, check_data
 from envkit.checks.findings import Finding, Findings, table
 from envkit.errors import EnvCheckError
+from envkit.transforms.env import TransformedEnv
 
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
@@ -133,9 +134,9 @@ def diagnose(make_env: Callable[[], EnvBase], name: str | None = None) -> Diagno
         return Diagnosis(name or str(getattr(make_env, "__name__", make_env)), [finding])
     result = Diagnosis(name or type(sample).__name__, _examine(make_env, True))
     with undisturbed():
+        reason = why_not_pickled(sample)  # before it is run: what has workers by then could not be sent
         if not result.findings:
             result.seconds_per_step = cost_per_step(sample)
-        reason = why_not_pickled(sample)
         if reason is not None:
             result.notes.append(f"it cannot be pickled ({reason}): hand other processes a function that makes it")
     sample.close()
@@ -158,6 +159,8 @@ def _examine(
                 if name == "data":
                     check_data(env, findings, steps)
                 else:
+                    if name in ("seed", "masks"):
+                        _settle(env)
                     check(env, findings)
             except CannotGoOn:
                 break
@@ -168,6 +171,13 @@ def _examine(
             finally:
                 env._runtime.started = False
     return findings.all
+
+
+def _settle(env: EnvBase) -> None:
+    """Keeps what transforms have learnt after some steps as it is: statistics that go on tell any two runs apart."""
+    if isinstance(env, TransformedEnv) and env.transform.state_dict():
+        env.rollout(3)
+        env.transform.freeze()
 
 
 def _copies_of(env: EnvBase) -> tuple[Callable[[], EnvBase], bool]:

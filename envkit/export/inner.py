@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from envkit.batched import SerialEnv
+from envkit.batched.base import BatchedEnv
 from envkit.core.env import EnvBase
 from envkit.libs import GymVectorWrapper, GymWrapper
 from envkit.transforms import TransformedEnv
@@ -31,26 +31,19 @@ def seed_rows(env: EnvBase, seeds: Seeds) -> None:
 
 
 @seed_rows.register
-def _(env: SerialEnv, seeds: Seeds) -> None:
-    for inner, seed in zip(env._envs, seeds, strict=True):
-        if seed is not None:
-            inner.set_seed(seed)
-
-
-@seed_rows.register
 def _(env: TransformedEnv, seeds: Seeds) -> None:
     seed_rows(env.base_env, seeds)
 
 
 @seed_rows.register
-def _(env: GymVectorWrapper, seeds: Seeds) -> None:
+def _(env: BatchedEnv | GymVectorWrapper, seeds: Seeds) -> None:
     env.set_seeds(seeds)
 
 
 def ask(env: EnvBase, name: str, default: Any = None) -> Any:
     """An attribute of an env; of a batch of envs, that of the first."""
     value = getattr(env, name, default)
-    return value[0] if isinstance(innermost(env), SerialEnv) and isinstance(value, list) and value else value
+    return value[0] if isinstance(innermost(env), BatchedEnv) and isinstance(value, list) and value else value
 
 
 def innermost(env: EnvBase) -> EnvBase:
@@ -63,8 +56,8 @@ def innermost(env: EnvBase) -> EnvBase:
 def takes_options(env: EnvBase) -> bool:
     """Whether the env's resets know what options are. Those that do not ignore them, as is usual in Gymnasium."""
     env = innermost(env)
-    if isinstance(env, SerialEnv):
-        return all(takes_options(inner) for inner in env._envs)
+    if isinstance(env, BatchedEnv):
+        return all(env.map(takes_options))
     if isinstance(env, GymWrapper | GymVectorWrapper):
         return True
     parameters = inspect.signature(env._reset).parameters.values()

@@ -220,6 +220,46 @@ class LineEnv(gymnasium.Env):
         self.closes += 1
 
 
+class FakeAtari(gymnasium.Env):
+    """Like an Atari game: frames of random bytes, lives, a button that fires. It keeps the actions it is given."""
+
+    action_space = gymnasium.spaces.Discrete(4)
+    render_mode = None
+
+    def __init__(self, shape: tuple[int, ...] = (15, 10, 3), lives: int = 3) -> None:
+        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        self.most_lives = lives
+        self.taken: list[int] = []
+        self.resets = 0
+
+    @property
+    def ale(self) -> FakeAtari:
+        return self
+
+    def lives(self) -> int:
+        return self.left
+
+    def get_action_meanings(self) -> list[str]:
+        return ["NOOP", "FIRE", "LEFT", "RIGHT"]
+
+    def _frame(self) -> np.ndarray:
+        return self.np_random.integers(0, 256, self.observation_space.shape, dtype=np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple:
+        super().reset(seed=seed)
+        self.left = self.most_lives
+        self.taken.append(-1)
+        self.resets += 1
+        return self._frame(), {"lives": self.left}
+
+    def step(self, action: int) -> tuple:
+        self.taken.append(int(action))
+        if self.np_random.random() < 0.12:
+            self.left -= 1
+        reward = float(self.np_random.integers(-3, 4))
+        return self._frame(), reward, self.left == 0, False, {"lives": self.left}
+
+
 class FixedPolicy:
     """Answers with the actions of a list, in order."""
 
@@ -282,6 +322,11 @@ def dict_obs() -> type[DictObsEnv]:
 @pytest.fixture(scope="session")
 def line() -> type[LineEnv]:
     return LineEnv
+
+
+@pytest.fixture(scope="session")
+def fake_atari() -> type[FakeAtari]:
+    return FakeAtari
 
 
 class _Tools:

@@ -17,6 +17,7 @@ from envkit import (
     libs,
     model_based,
     native,
+    record,
     specs,
     storage,
     transforms,
@@ -27,13 +28,18 @@ STRANGERS = [
     "agents",
     "av",
     "chess",
+    "cv2",
+    "envpool",
     "matplotlib",
+    "mlflow",
     "mujoco",
     "pettingzoo",
     "pygame",
+    "ray",
     "rich",
     "tensorboard",
     "typer",
+    "wandb",
     "zoo",
 ]
 
@@ -54,7 +60,7 @@ def test_public_names_are_documented(name):
 
 
 @pytest.mark.parametrize(
-    "package", [batched, collectors, errors, export, legacy, libs, model_based, native, transforms]
+    "package", [batched, collectors, errors, export, legacy, libs, model_based, native, record, transforms]
 )
 def test_whole_packages_are_exported_flat(package):
     assert package.__all__ == sorted(package.__all__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import gymnasium
 import pytest
 import torch
@@ -24,6 +26,7 @@ from envkit import (
     TransformedEnv,
     check_env_specs,
 )
+from envkit.errors import EnvDataError, PolicyError
 
 SEED, STEPS, BATCH = 3, 25, 6
 FACTORIES = {
@@ -216,6 +219,19 @@ def test_starts_and_spaces_are_gymnasiums(name, env_id):
     assert (found.amin(0) <= starts.amin(0) + 1e-6).all()
     assert (found.amax(0) >= starts.amax(0) - 1e-6).all()
     torch.testing.assert_close(found.std(0), starts.std(0), rtol=0.15, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["acrobot", "cartpole", "mountain_car", "mountain_car_continuous", "pendulum", "pendulum_cos_sin"]
+)
+def test_an_entry_that_a_step_misses_is_named(name):
+    env = seeded(name)
+    td = env.rand_action(env.reset(several()))
+    with pytest.raises(PolicyError, match=r"'action' is missing from the input of \w+\.step: found only \["):
+        env.step(td.exclude("action"))
+    for key in (*env.observation_keys, *env.state_keys):
+        with pytest.raises(EnvDataError, match=f"{re.escape(repr(key))} is missing"):
+            env.step(td.exclude(key))
 
 
 def test_hashing_env_by_either_port():
