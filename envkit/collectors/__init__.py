@@ -3,6 +3,14 @@
 from envkit.collectors.collector import Collector
 from envkit.collectors.multi import MultiAsyncCollector, MultiSyncCollector
 from envkit.collectors.options import CollectorOptions
+from envkit.collectors.ray import RayCollector
 from envkit.collectors.split import split_trajectories
 
-__all__ = ["Collector", "CollectorOptions", "MultiAsyncCollector", "MultiSyncCollector", "split_trajectories"]
+__all__ = [
+    "Collector",
+    "CollectorOptions",
+    "MultiAsyncCollector",
+    "MultiSyncCollector",
+    "RayCollector",
+    "split_trajectories",
+]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
-from tensordict import LazyStackedTensorDict, TensorDictBase
+from tensordict import TensorDictBase
 
+from envkit.batched.equal_specs import refuse_unequal
 from envkit.batched.pool import WorkerPool
 from envkit.collectors.base import CollectorBase
 from envkit.collectors.options import CollectorOptions
+from envkit.collectors.parts import joined, part_options
 from envkit.collectors.published import PublishedWeights
 from envkit.collectors.service import COLLECT, RESTART, WRITTEN, CollectorService
-from envkit.collectors.shared_batch import BatchLayout, named
+from envkit.collectors.shared_batch import BatchLayout
+from envkit.collectors.weights import portable
 from envkit.core.env import EnvBase
 from envkit.core.policies import Policy
-from envkit.errors import ClosedEnvError
+from envkit.errors import ClosedEnvError, SpecError
 from envkit.storage import Slab
 from envkit.storage.shared import SharedBlock, lease
 
@@ -69,20 +71,16 @@ class _MultiCollector(CollectorBase):
         self.policy, self.num_workers = policy, count
         self._workers = list(range(count))
         self._share = self.frames_per_batch // count if self.sync else self.frames_per_batch
-        inner = replace(
-            self.options,
-            frames_per_batch=self._share,
-            total_frames=-1,
-            init_random_frames=-(-self.options.random_frames // count),
-            storing_device=None,
-            return_same_td=False,
-            split_trajs=False,
-            postproc=None,
-            replay_buffer=None,
-        )
+        sent, told = portable(policy), vars(part_options(self.options, count, self._share))
         makers = [
             functools.partial(
-                CollectorService, functions[i], policy, policy_factory, vars(inner) | {"device": devices[i]}, i, count
+                CollectorService,
+                functions[i],
+                sent,
+                policy_factory,
+                told | {"device": devices[i]},
+                i,
+                count,
             )
             for i in self._workers
         ]
@@ -96,6 +94,12 @@ class _MultiCollector(CollectorBase):
         self._pool = WorkerPool(
             makers, start_method=mp_start_method, timeout=timeout, quiet=quiet, describe=self._describe
         )
+        if self.sync:
+            try:
+                refuse_unequal(type(self).__name__, {i: self._pool.descriptions[i]["specs"] for i in self._workers})
+            except SpecError:
+                self._pool.close()
+                raise
         self._weights: PublishedWeights | None = None
         weights = self._pool.descriptions[0]["weights"]
         if weights:
@@ -282,7 +286,7 @@ class MultiSyncCollector(_MultiCollector):
 
     Raises:
         ValueError: options out of range, or that do not fit the number of workers.
-        SpecError: a function or a policy cannot be sent to another process.
+        SpecError: a function or a policy cannot be sent to another process, or specs of the envs differ.
         WorkerError: an env or policy raised there, or the worker died, or takes too long; all workers are gone.
 
     Examples:
@@ -321,9 +325,7 @@ class MultiSyncCollector(_MultiCollector):
             for worker in self._workers
         ]
         self._learn(parts[0])
-        if any(isinstance(part, LazyStackedTensorDict) for part in parts):
-            return LazyStackedTensorDict.lazy_stack([row for part in parts for row in part.unbind(0)], 0)
-        return named(torch.cat(parts, 0))  # type: ignore[arg-type]
+        return joined(parts)
 
 
 class MultiAsyncCollector(_MultiCollector):

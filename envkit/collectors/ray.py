@@ -16,7 +16,8 @@ from envkit.collectors.parts import joined, part_options
 from envkit.collectors.ray_fleet import Fleet, ray_library
 from envkit.collectors.ray_progress import Progress
 from envkit.collectors.ray_transport import unpack
-from envkit.collectors.ray_weights import Weights, portable
+from envkit.collectors.ray_weights import Weights
+from envkit.collectors.weights import portable
 from envkit.core.env import EnvBase
 from envkit.core.policies import Policy
 from envkit.errors import ClosedEnvError

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from envkit.collectors.ray_transport import pack, unpack
-from envkit.collectors.weights import load_weights, placed
+from envkit.collectors.weights import load_weights
 from envkit.core.policies import Policy
 
-__all__ = ["Weights", "portable"]
+__all__ = ["Weights"]
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,3 @@ class Weights:
 
 def _on_cpu(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, torch.Tensor) else value
-
-
-def portable(policy: Policy | None) -> Policy | None:
-    """A policy as it is sent: a module on the CPU.
-
-    Raises:
-        ValueError: it has lazy parameters, which each copy would initialise in its own way.
-    """
-    if isinstance(policy, nn.Module):
-        lazy = [name for name, value in policy.state_dict(keep_vars=True).items() if is_lazy(value)]
-        if lazy:
-            raise ValueError(f"policy: expected initialised parameters, found {lazy} to be lazy; call it once before")
-    return placed(policy, torch.device("cpu"))

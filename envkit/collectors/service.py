@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 
+from envkit.batched.equal_specs import specs_of
 from envkit.batched.worker import OTHERS, Service
 from envkit.collectors.collector import Collector
+from envkit.collectors.parts import with_rows
 from envkit.collectors.published import PublishedWeights
-from envkit.collectors.shared_batch import BatchLayout, named
+from envkit.collectors.shared_batch import BatchLayout
 from envkit.core.env import EnvBase
 from envkit.core.policies import Policy
 from envkit.core.seeding import spawn_seed
@@ -57,7 +59,7 @@ class CollectorService(Service):
         collector = self._collector
         policy = collector.policy
         weights = policy.state_dict() if isinstance(policy, torch.nn.Module) else {}
-        return {"envs": collector.env.numel(), "name": repr(collector.env), "weights": weights}
+        return {"specs": specs_of(collector.env), "weights": weights}
 
     def phase(self, operation: int) -> str:
         """See :meth:`~envkit.batched.worker.Service.phase`."""
@@ -85,7 +87,7 @@ class CollectorService(Service):
         numbers = batch["collector", "traj_ids"] * self._workers + self._worker
         batch.set(("collector", "traj_ids"), numbers)
         batch.set(("collector", "policy_version"), torch.full_like(numbers, self._version))
-        return named(batch.unsqueeze(0)) if self._collector.env.batch_dims == 0 else batch
+        return with_rows(batch)
 
     def fetch(self) -> TensorDictBase | None:
         """The batch that did not fit."""

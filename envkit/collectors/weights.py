@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from envkit.core.policies import Policy
 
-__all__ = ["load_weights", "placed"]
+__all__ = ["load_weights", "placed", "portable"]
 
 
 def placed(policy: Policy | None, device: torch.device | None) -> Policy | None:
@@ -49,3 +50,16 @@ def load_weights(policy: Policy | None, weights: Any) -> None:
     if not isinstance(weights, Mapping):
         raise TypeError(f"policy_weights: expected a state_dict or a TensorDict, found {type(weights).__name__}")
     policy.load_state_dict(weights)
+
+
+def portable(policy: Policy | None) -> Policy | None:
+    """A policy as it is sent: a module on the CPU.
+
+    Raises:
+        ValueError: it has lazy parameters, which each copy would initialise in its own way.
+    """
+    if isinstance(policy, nn.Module):
+        lazy = [name for name, value in policy.state_dict(keep_vars=True).items() if is_lazy(value)]
+        if lazy:
+            raise ValueError(f"policy: expected initialised parameters, found {lazy} to be lazy; call it once before")
+    return placed(policy, torch.device("cpu"))

@@ -6,7 +6,14 @@ from importlib.util import find_spec
 
 __all__ = ["get_available_libraries"]
 
-MODULES = {"gym": "gym", "gymnasium": "gymnasium", "mujoco": "mujoco", "pettingzoo": "pettingzoo"}
+MODULES = {
+    "envpool": "envpool",
+    "gym": "gym",
+    "gymnasium": "gymnasium",
+    "mujoco": "mujoco",
+    "pettingzoo": "pettingzoo",
+    "ray": "ray",
+}
 
 
 def get_available_libraries() -> list[str]:

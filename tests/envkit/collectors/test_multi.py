@@ -303,6 +303,11 @@ def test_functions_that_cannot_be_sent_are_refused_before_anything_starts():
         MultiSyncCollector([1, 2], frames_per_batch=4)
 
 
+def test_envs_of_unequal_specs_are_refused():
+    with pytest.raises(SpecError, match="env 1 differs from that of env 0"):
+        MultiSyncCollector([cartpole, lambda: GymEnv("Pendulum-v1")], frames_per_batch=4, **FORK)
+
+
 def test_envs_that_can_be_copied_may_stand_for_functions():
     env = three_pendulums()
     with MultiSyncCollector([env, env], frames_per_batch=60, device=["cpu", "cpu"], **FORK) as collector:
