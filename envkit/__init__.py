@@ -3,7 +3,7 @@
 Everything public is here: ``from envkit import GymEnv, TransformedEnv, check_env_specs``.
 """
 
-from envkit.batched import EnvCreator, ParallelEnv, SerialEnv
+from envkit.batched import AsyncEnvPool, EnvCreator, ParallelEnv, SerialEnv
 from envkit.checks import Diagnosis, Finding, check_env_specs, diagnose
 from envkit.collectors import (
     Collector,
@@ -77,6 +77,9 @@ from envkit.libs import (
     GymLikeEnv,
     GymVectorWrapper,
     GymWrapper,
+    MultiThreadedEnv,
+    MultiThreadedEnvWrapper,
+    atari,
     default_info_dict_reader,
     get_available_libraries,
     gym_backend,
@@ -207,6 +210,7 @@ __all__ = [
     "ActionDiscretizer",
     "ActionMask",
     "ActionScaling",
+    "AsyncEnvPool",
     "AutoResetEnv",
     "AutoResetTransform",
     "BinarizeReward",
@@ -292,6 +296,8 @@ __all__ = [
     "MultiOneHotDiscreteTensorSpec",
     "MultiSyncCollector",
     "MultiSyncDataCollector",
+    "MultiThreadedEnv",
+    "MultiThreadedEnvWrapper",
     "MultiaSyncDataCollector",
     "NdBoundedTensorSpec",
     "NdUnboundedContinuousTensorSpec",
@@ -364,6 +370,7 @@ __all__ = [
     "as_gymnasium",
     "as_gymnasium_vector",
     "as_pettingzoo",
+    "atari",
     "check_env_specs",
     "check_marl_grouping",
     "check_no_exclusive_keys",

@@ -74,7 +74,7 @@ class Crew:
         self._envs = [range(a, b) for a, b in itertools.pairwise(bounds)]
         names = [getattr(made[own.start][0], "__qualname__", repr(made[own.start][0])) for own in self._envs]
         self._makers = [functools.partial(EnvService, made[own.start : own.stop]) for own in self._envs]
-        self._known = [
+        self._known: list[dict[str, Any]] = [
             {"env_indices": [*own], "env_name": name, "seed": None} for own, name in zip(self._envs, names, strict=True)
         ]
         self._pool: WorkerPool | None = None
@@ -249,6 +249,20 @@ class Crew:
             for error in self._pool.casualties():
                 self.restart(error.worker, error)
 
+    def _mending(self, prepare: Callable[[], Any]) -> None:
+        """Prepares what follows, once more wherever a worker fails meanwhile that may be restarted."""
+        while True:
+            self.revive()
+            try:
+                prepare()
+            except WorkerError as error:
+                if not self.may_restart:
+                    self.close(GIVING_UP)
+                    raise
+                self.restart(error.worker, error)
+            else:
+                return
+
     def warn_of_sending(self, env: EnvBase) -> None:
         """Says, once, that data is sent rather than shared."""
         if not self._warned and not env.fits_rows:
@@ -299,9 +313,7 @@ class Crew:
             # Batches that are parts of this one have plans of their own, and the layouts of others of their size.
             number = next((i for i, known in enumerate(self._layouts) if known == layout), len(self._layouts))
             if number == len(self._layouts):
-                self.revive()
-                with self.giving_up():
-                    self.pool.call_all("lay_out", number, layout)
+                self._mending(lambda: self.pool.call_all("lay_out", number, layout))
                 self._layouts.append(layout)
             self._numbers[plan] = number
         return number
@@ -320,12 +332,10 @@ class Crew:
     def bind(self, home: Home, share: Share) -> bool:
         """Has a worker bind its envs to a pair of slabs; returns whether they can be advanced."""
         if share.worker not in home.bound:
-            self.revive()
-            with self.giving_up():
-                gone = [self._dropped.pop().place for _ in range(len(self._dropped))]
-                if gone:
-                    self.pool.call_all("drop", gone)
-                self._bind(home, share)
+            gone = [self._dropped.pop().place for _ in range(len(self._dropped))]
+            if gone:
+                self._mending(lambda: self.pool.call_all("drop", gone))
+            self._mending(lambda: self._bind(home, share))
             if not self.may_restart and len(home.bound) == len(self.shares(home.envs)):
                 home.block.forget_descriptor()  # users who keep much data would run out of them
         return home.bound[share.worker]

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from tensordict import LazyStackedTensorDict, TensorDictBase
 
 from envkit.batched.equal_specs import specs_of
@@ -58,7 +57,6 @@ class EnvService(Service):
     """
 
     def __init__(self, made: list[tuple[Callable[..., EnvBase], dict[str, Any]]]) -> None:
-        torch.set_num_threads(1)
         functions, options = zip(*made, strict=True)
         self._env = SerialEnv(len(made), functions, create_env_kwargs=options)
         self._all = list(range(len(made)))

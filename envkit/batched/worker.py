@@ -20,6 +20,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
+
 from envkit.batched.channel import Answerer
 from envkit.batched.failures import report_of
 from envkit.batched.generators import scatter
@@ -80,6 +82,7 @@ def serve(connection: Connection, inherited: list[int]) -> None:
     if quiet:
         warnings.simplefilter("ignore")
     channel = Answerer(SharedBlock(size, words), index, bell, done)
+    torch.set_num_threads(1)  # there is a worker for each core
     code = _Worker(connection, channel).run(payload)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):

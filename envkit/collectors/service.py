@@ -46,7 +46,6 @@ class CollectorService(Service):
         worker: int,
         workers: int,
     ) -> None:
-        torch.set_num_threads(1)
         self._collector = Collector(create_env_fn, policy, policy_factory=policy_factory, **options)
         self._worker, self._workers = worker, workers
         self._weights: PublishedWeights | None = None

@@ -1,7 +1,9 @@
 """Simulators, one a file. Each is imported only when one of its envs is made."""
 
+from envkit.libs.atari import atari
 from envkit.libs.available import get_available_libraries
 from envkit.libs.backend import gym_backend, set_gym_backend
+from envkit.libs.envpool import MultiThreadedEnv, MultiThreadedEnvWrapper
 from envkit.libs.gym import GymEnv, GymWrapper
 from envkit.libs.gym_like import GymLikeEnv
 from envkit.libs.gym_vector import GymVectorWrapper
@@ -12,6 +14,9 @@ __all__ = [
     "GymLikeEnv",
     "GymVectorWrapper",
     "GymWrapper",
+    "MultiThreadedEnv",
+    "MultiThreadedEnvWrapper",
+    "atari",
     "default_info_dict_reader",
     "get_available_libraries",
     "gym_backend",

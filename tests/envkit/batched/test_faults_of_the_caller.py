@@ -203,7 +203,7 @@ class TestInterrupts:
                 data = env.rollout(2)
                 assert data["observation"].tolist() == [[[0, 2], [1, 2]]] * 2
                 env.close()
-                print("well")
+                print("well", flush=True)
 
         one = victim(run)
         time.sleep(0.5)

@@ -258,10 +258,10 @@ def test_a_worker_that_dies_is_an_error_and_nobody_is_left(kind):
             os._exit(3)
         return td.set("action", torch.zeros(1))
 
-    collector = kind(lambda: GymEnv("Pendulum-v1"), fatal, num_workers=2, frames_per_batch=20, **FORK)
+    options = {"num_workers": 2, "frames_per_batch": 20, "total_frames": 200, **FORK}
+    collector = kind(lambda: GymEnv("Pendulum-v1"), fatal, **options)
     with pytest.raises(WorkerError, match="exit code 3") as caught:
-        for _ in range(10):
-            collector.next()
+        list(collector)
     assert caught.value.phase == "collect"
     with pytest.raises(ClosedEnvError):
         collector.next()
