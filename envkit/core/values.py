@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict import NestedKey, TensorDictBase
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
 
 from envkit.core.masks import aligned, mask_of
 from envkit.core.plan import Plan
@@ -31,7 +31,7 @@ def check_values(env: EnvBase, out: TensorDictBase, keys: Iterable[NestedKey], m
         EnvDataError: non-tensor data where the spec wants a tensor.
     """
     spec = env.plan.next_spec
-    if env.plan.unequal:
+    if env.plan.unequal or isinstance(out, LazyStackedTensorDict):  # of unequal sizes: the elements were looked at
         keys = [key for key in keys if spec[key].dtype is None or not spec[key].has_dynamic_shape]
     for key in keys:
         leaf, value = spec[key], out.get(key)

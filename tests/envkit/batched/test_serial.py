@@ -623,3 +623,29 @@ class TestEnvsWithoutFixedLayout:
         assert [part["rows"].shape[0] for part in row["next"].unbind(0)] == [3, 3]
         assert [part["rows"].shape[0] for part in td.unbind(0)] == [1, 3]
         assert row["next", "reward"].shape == torch.Size([2, 1])
+
+
+def test_dynamic_observations_may_begin_with_unequal_sizes():
+    class Growing(EnvBase):
+        def __init__(self, first):
+            super().__init__()
+            self.observation_spec = Composite(observation=Unbounded((-1, 2)))
+            self.action_spec = Bounded(-1.0, 1.0, shape=(1,))
+            self.first = first
+
+        def _reset(self, tensordict=None):
+            self.size = self.first
+            return TensorDict({"observation": torch.zeros(self.size, 2)})
+
+        def _step(self, tensordict):
+            self.size += 1
+            flag = torch.tensor([self.size > 5])
+            return TensorDict({"observation": torch.ones(self.size, 2), "reward": torch.zeros(1), "done": flag})
+
+        def _set_seed(self, seed):
+            pass
+
+    env = SerialEnv(2, [lambda: Growing(1), lambda: Growing(3)])
+    rollout = env.rollout(3, return_contiguous=False)
+    sizes = [[len(step["next", "observation"]) for step in part.unbind(0)] for part in rollout.unbind(0)]
+    assert sizes == [[2, 3, 4], [4, 5, 6]]
