@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from tensordict import LazyStackedTensorDict, TensorDictBase
 
+from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
 from envkit.core.row_env import RowEnv
 
-__all__ = ["BatchedEnv", "makers", "options_of_each", "set_check_finite", "stacked"]
+__all__ = ["BatchedEnv", "makers", "options_of_each", "restore_one", "seed_one", "set_check_finite", "stacked"]
 
 
 class BatchedEnv(RowEnv):
@@ -62,7 +63,7 @@ class BatchedEnv(RowEnv):
 
     def set_seeds(self, seeds: Sequence[int | None]) -> None:
         """Seeds each env with its own number; those whose seed is None go on as they are."""
-        self.map(_seed, seeds)
+        self.map(_seed_if_told, seeds)
 
     def snapshot(self) -> Any:
         """See :meth:`~envkit.EnvBase.snapshot`: those of all envs."""
@@ -75,7 +76,7 @@ class BatchedEnv(RowEnv):
         self._restore_each(inner)
 
     def _restore_each(self, snapshots: list[Any]) -> None:
-        self.map(_restore, snapshots)
+        self.map(restore_one, snapshots)
 
     def _simulation(self) -> dict[str, Any]:
         return {}
@@ -133,17 +134,25 @@ def set_check_finite(env: EnvBase, value: bool) -> None:
     env.check_finite = value
 
 
-def _seed(env: EnvBase, seed: int | None) -> None:
+def seed_one(env: EnvBase, seed: int | None, static_seed: bool = False) -> int | None:
+    """Seeds an env of a batch, and the global generators as far as it sees them; returns the seed for the next."""
+    return generators_of(env).seed(seed, functools.partial(env.set_seed, seed, static_seed))
+
+
+def _seed_if_told(env: EnvBase, seed: int | None) -> None:
     if seed is not None:
-        env.set_seed(seed)
+        seed_one(env, seed)
 
 
 def _snapshot(env: EnvBase) -> Any:
-    return env.snapshot()
+    return env.snapshot(), generators_of(env).snapshot()
 
 
-def _restore(env: EnvBase, snapshot: Any) -> None:
-    env.restore(snapshot)
+def restore_one(env: EnvBase, snapshot: Any) -> None:
+    """Puts an env of a batch back to where it was, and the global generators as far as it sees them."""
+    own, generators = snapshot
+    env.restore(own)
+    generators_of(env).restore(generators)
 
 
 def options_of_each(

@@ -33,10 +33,12 @@ def end_workers(ends: dict[int, Ends], channel: Caller, stacks: Stacks, seconds:
     """
     begun = time.monotonic()
     left = _ask(ends, channel, begun + ASKED * seconds)
-    said = [
-        f"{_names(left)} did not end when asked; the stack of worker {worker}:\n{stacks.ask(left[worker].send_signal)}"
-        for worker in list(left)[:1]
-    ]
+    said = []
+    if left:
+        worker, one = next(iter(left.items()))
+        stack = stacks.ask(one.send_signal)
+        of = f"; the stack of worker {worker}:\n{stack}" if stack else ""
+        said.append(f"{_names(left)} did not end when asked{of}")
     for one in left.values():
         one.send_signal(signal.SIGTERM)
     left = _await(left, begun + TOLD * seconds)

@@ -1,4 +1,4 @@
-"""The workers of a :class:`~envkit.ParallelEnv`, and the memory they share with it."""
+"""The workers of a :class:`~envkit.ParallelEnv`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ import functools
 import itertools
 import sys
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cloudpickle
-import torch
 
 from envkit.batched.env_service import EnvService
 from envkit.batched.equal_specs import UnequalSpecsError, refuse_unequal
-from envkit.batched.layout import Applied, Layout, layout_of
-from envkit.batched.pool import WorkerPool
+from envkit.batched.layout import layout_of
+from envkit.batched.memory import Blocks, Home
+from envkit.batched.pool import GIVING_UP, WorkerPool
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks
 from envkit.core.plan import Plan
 from envkit.core.seeding import spawn_seed
 from envkit.errors import ClosedEnvError, WorkerError
 from envkit.storage import Slab
-from envkit.storage.shared import SharedBlock, lease
 
-__all__ = ["GIVING_UP", "Crew", "Home", "Share"]
-
-GIVING_UP = 1.5  # seconds in which all workers are gone after one has failed
-FREE_BLOCKS = 8  # that are kept for the next slabs
-SMALL = 4096  # elements of a row: larger ones are not zeroed when memory is used again, as steps write all of them
+__all__ = ["Crew", "Share"]
 
 
 class Share(NamedTuple):
@@ -39,18 +33,6 @@ class Share(NamedTuple):
     worker: int
     envs: list[int]
     positions: list[int]
-
-
-class Home:
-    """Where a pair of slabs lies: a block of shared memory, laid out for a batch of ``envs``."""
-
-    def __init__(self, block: SharedBlock, place: int, layout: int, envs: tuple[int, ...], rows: int) -> None:
-        self.block, self.place, self.layout, self.envs, self.rows = block, place, layout, envs, rows
-        # The masks of the next command.
-        self.resets: list[Applied]
-        self.steps: list[Applied]
-        # Workers that have bound their envs to it, and whether those can be advanced.
-        self.bound: dict[int, bool] = {}
 
 
 class Crew:
@@ -79,14 +61,7 @@ class Crew:
         ]
         self._pool: WorkerPool | None = None
         self._closed = self._warned = False
-        self._layouts: list[Layout] = []
-        self._numbers: weakref.WeakKeyDictionary[Plan, int] = weakref.WeakKeyDictionary()
-        self._homes: weakref.WeakSet[Home] = weakref.WeakSet()
-        self._places = 0
-        # Blocks that nothing refers to any more: as they come back, ready for the next slabs, not wanted any more.
-        self._returned: list[Home] = []
-        self._free: list[Home] = []
-        self._dropped: list[Home] = []
+        self._blocks = Blocks()
 
     # -------------------------------------------------------------- workers
 
@@ -227,13 +202,13 @@ class Crew:
     def _rebuild(self, worker: int) -> None:
         pool = self.pool
         pool.restart(worker)
-        for number, layout in enumerate(self._layouts):
+        for number, layout in enumerate(self._blocks.layouts):
             pool.call(worker, "lay_out", number, layout)
         known = self._known[worker]
         if known["seed"] is not None:
             known["seed"] = spawn_seed(known["seed"], "restart", self.restarts)
             pool.call(worker, "set_seed", list(range(len(self._envs[worker]))), known["seed"], False)
-        for home in list(self._homes):
+        for home in self._blocks.homes():
             if home.bound.pop(worker, None) is not None:
                 self._bind(home, next(share for share in self.shares(home.envs) if share.worker == worker))
 
@@ -278,61 +253,24 @@ class Crew:
         self._closed = True
         if self._pool is not None:
             self._pool.close(seconds)
-        for blocks in (self._returned, self._free, self._dropped):
-            blocks.clear()
-        for home in self._homes:
-            home.block.forget_descriptor()
+        self._blocks.close()
 
     # --------------------------------------------------------------- memory
 
     def slabs(self, plan: Plan, envs: tuple[int, ...], rows: int) -> tuple[Slab, Slab]:
         """A pair of slabs in shared memory, which is used again when nothing refers to them any more."""
-        number = self._laid_out(plan)
-        layout, home = self._layouts[number], self._reused(number, envs, rows)
-        if home is None:
-            self._places += 1
-            home = Home(SharedBlock(layout.size(rows)), self._places, number, envs, rows)
-            self._homes.add(home)
-            # Not in the memory that is leased: whatever is counts as a reference to it.
-            home.resets, home.steps = layout.applied(layout.slabs(home.block.bytes, rows)[2])
-        root, following, _ = layout.slabs(lease(home.block, functools.partial(self._returned.append, home)), rows)
-        # Steps and resets write all of what the envs show; a batch of images is not worth being cleared first.
-        shown = {*plan.observation_keys, *plan.reward_keys}
-        for slab in (root, following):
-            slab.home = home
-            for key, column in slab.columns.items():
-                if isinstance(column, torch.Tensor) and (key not in shown or column[0].numel() <= SMALL):
-                    column.zero_()
-        return root, following
-
-    def _laid_out(self, plan: Plan) -> int:
-        """The number of the layout for a plan, which the workers know then."""
-        number = self._numbers.get(plan)
+        blocks = self._blocks
+        number = blocks.number_of(plan)
         if number is None:
-            layout = layout_of(plan)
-            # Batches that are parts of this one have plans of their own, and the layouts of others of their size.
-            number = next((i for i, known in enumerate(self._layouts) if known == layout), len(self._layouts))
-            if number == len(self._layouts):
-                self._mending(lambda: self.pool.call_all("lay_out", number, layout))
-                self._layouts.append(layout)
-            self._numbers[plan] = number
-        return number
-
-    def _reused(self, layout: int, envs: tuple[int, ...], rows: int) -> Home | None:
-        """A block that was used for slabs of the same kind."""
-        self._free += [self._returned.pop() for _ in range(len(self._returned))]
-        kind = layout, envs, rows
-        home = next((home for home in self._free if (home.layout, home.envs, home.rows) == kind), None)
-        if home is not None:
-            self._free.remove(home)
-        self._dropped += self._free[:-FREE_BLOCKS]
-        self._free = self._free[-FREE_BLOCKS:]
-        return home
+            number, layout = len(blocks.layouts), layout_of(plan)
+            self._mending(lambda: self.pool.call_all("lay_out", number, layout))
+            blocks.lay_out(plan, layout)
+        return blocks.slabs(number, plan, envs, rows)
 
     def bind(self, home: Home, share: Share) -> bool:
         """Has a worker bind its envs to a pair of slabs; returns whether they can be advanced."""
         if share.worker not in home.bound:
-            gone = [self._dropped.pop().place for _ in range(len(self._dropped))]
+            gone = self._blocks.unwanted()
             if gone:
                 self._mending(lambda: self.pool.call_all("drop", gone))
             self._mending(lambda: self._bind(home, share))

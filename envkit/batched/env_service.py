@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from tensordict import LazyStackedTensorDict, TensorDictBase
 
+from envkit.batched.base import restore_one
 from envkit.batched.equal_specs import specs_of
 from envkit.batched.layout import Applied, Layout
 from envkit.batched.serial import SerialEnv
@@ -20,7 +22,8 @@ from envkit.storage.shared import SharedBlock
 
 __all__ = ["ADVANCE", "RESET", "STEP", "EnvService"]
 
-# What a worker does at a row of a pair of slabs. The detail says which masks apply, a bit each; 0 is everything.
+# What a worker does at a row of a pair of slabs. The detail says which masks apply, a bit each, where 0 is everything;
+# or how many more rows there are to advance.
 STEP, ADVANCE, RESET = range(OTHERS, OTHERS + 3)
 
 
@@ -31,12 +34,15 @@ class _Bound(NamedTuple):
     bind: Callable[[], RowPort]
     resets: list[Applied]
     steps: list[Applied]
+    progress: np.ndarray
     envs: int
     block: SharedBlock
 
     def do(self, operation: int, row: int, detail: int) -> int:
         if operation == ADVANCE:
-            self.port.advance(row)  # type: ignore[misc]
+            for at in range(row, row + detail + 1):
+                self.progress[...] = at
+                self.port.advance(at, at + 1)  # type: ignore[misc]
             return 0
         if operation == RESET:
             self.port.reset(row, _chosen(self.resets, detail))
@@ -122,7 +128,8 @@ class EnvService(Service):
             plan = env.plan
             ours = root.select(where, plan.root_spec), following.select(where, plan.next_spec)
             bind = functools.partial(env._row_port, plan, *ours)
-            bound.append(_Bound(bind(), bind, *layout.applied(masks, where), len(envs), block))
+            progress = layout.progress(masks, where)
+            bound.append(_Bound(bind(), bind, *layout.applied(masks, where), progress, len(envs), block))
         return all(one.port.advance is not None for one in bound)
 
     def drop(self, places: list[int]) -> None:
@@ -170,7 +177,7 @@ class EnvService(Service):
     def restore(self, envs: list[int], snapshots: list[Any]) -> None:
         """See :meth:`~envkit.EnvBase.restore`, of each env; another simulator has to be bound to the rows."""
         for i, snapshot in zip(envs, snapshots, strict=True):
-            self._env._envs[i].restore(snapshot)
+            restore_one(self._env._envs[i], snapshot)
         for place, some in self._bound.items():
             self._bound[place] = [bound._replace(port=bound.bind()) for bound in some]
 

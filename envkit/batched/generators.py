@@ -7,6 +7,7 @@ states in them whenever it runs, and everybody else finds what they left there.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import random
 import threading
@@ -50,8 +51,9 @@ def _exchange_python(state: Any) -> Any:
 
 
 def _exchange_numpy(generator: Any) -> Any:
-    before = np.random.get_bit_generator()
-    np.random.set_bit_generator(generator)  # drops the second half of a pair of normal numbers, for everybody alike
+    before = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    # The second half of a pair of normal numbers is dropped with it, in any process alike.
+    np.random.set_bit_generator(generator)  # type: ignore[attr-defined]
     return before
 
 
@@ -118,6 +120,18 @@ class OwnGenerators:
             self._tell()
         return result
 
+    def snapshot(self) -> Any:
+        """The states, and what is known of their use, to be handed to :meth:`restore`."""
+        states = {one.name: state for one, state in self._states.items()}
+        return copy.deepcopy((states, {one.name for one in self._used}, self._calls))
+
+    def restore(self, snapshot: Any) -> None:
+        """Brings back what :meth:`snapshot` took; may be called again with the same snapshot."""
+        states, used, self._calls = copy.deepcopy(snapshot)
+        self._states = {one: states[one.name] for one in GLOBALS if one.name in states}
+        self._used = {one for one in GLOBALS if one.name in used}
+        self._tell()
+
     def _call(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         with _LOCK:
             others = {one: one.exchange(state) for one, state in self._states.items()}
@@ -136,7 +150,7 @@ class OwnGenerators:
 
 
 class _GuardedRows:
-    advance = None
+    advance: Callable[[int, int], None] | None = None
 
     def __init__(self, own: OwnGenerators, port: RowPort) -> None:
         self._own, self._port = own, port
@@ -144,8 +158,8 @@ class _GuardedRows:
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         self._own.call(self._port.reset, row, masks, **kwargs)
 
-    def step(self, row: int, *masks: Masks) -> bool:
-        return self._own.call(self._port.step, row, *masks)
+    def step(self, row: int, masks: Masks | None = None) -> bool:
+        return self._own.call(self._port.step, row) if masks is None else self._own.call(self._port.step, row, masks)
 
 
 _OWN: weakref.WeakKeyDictionary[EnvBase, OwnGenerators] = weakref.WeakKeyDictionary()

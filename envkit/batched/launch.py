@@ -14,7 +14,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -53,6 +53,7 @@ class Ends:
     def __init__(self, process: BaseProcess, connection: Connection, bell: int) -> None:
         self.process, self.connection, self.bell = process, connection, bell
         self.pid: int = process.pid  # type: ignore[assignment]
+        self.patience: float | None = None  # see :meth:`limit`
         self._handle: int | None = None
         with contextlib.suppress(AttributeError, OSError):
             self._handle = os.pidfd_open(self.pid)
@@ -60,12 +61,14 @@ class Ends:
         # keep open.
         self.watch: int = int(process.sentinel) if self._handle is None else self._handle
 
-    def limit(self, seconds: float) -> None:
+    def limit(self, seconds: float | None) -> None:
         """Has messages that do not get on for so long fail, instead of waiting for a process that does not read."""
-        with socket.socket(fileno=os.dup(self.connection.fileno())) as channel:
-            interval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+        self.patience = seconds
+        if seconds is not None:
+            with socket.socket(fileno=os.dup(self.connection.fileno())) as channel:
+                interval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+                channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+                channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
 
     def gone(self, seconds: float = 0.0) -> bool:
         """Whether the process has ended, for which it has so much time."""
@@ -135,10 +138,13 @@ def launch(method: str, name: str, bell: int) -> Ends:
     try:
         inherited = [bell, ours.fileno()] if method == "fork" else []
         process = context.Process(target=serve, args=(theirs, inherited), name=name)  # type: ignore[attr-defined]
-        if method == "forkserver":
-            _preload()
-        with _ONE_AT_A_TIME, _without_main(method), _uninterrupted(method):
-            process.start()
+        with _ONE_AT_A_TIME, _without_main(method):
+            if method == "forkserver":
+                _start_server()
+                process.start()  # waits for the server, which may take its time
+            else:
+                with _uninterrupted():
+                    process.start()
         return Ends(process, ours, bell)
     except BaseException:
         ours.close()
@@ -153,11 +159,15 @@ def send_descriptors(connection: Connection, descriptors: list[int]) -> None:
         socket.send_fds(channel, [b"\0"], descriptors)
 
 
-def _preload() -> None:
+def _start_server() -> None:
     """Has the fork server import what workers need, once, unless the user has told it what to import."""
     server: Any = forkserver._forkserver
     if server._preload_modules == ["__main__"]:
-        multiprocessing.set_forkserver_preload(["envkit.batched.worker"])
+        multiprocessing.set_forkserver_preload(["envkit.batched.preload"])
+    if server._preload_modules == ["envkit.batched.preload"]:
+        resource_tracker.ensure_running()  # which would unblock Ctrl-C
+        with _uninterrupted():
+            forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -175,14 +185,8 @@ def _without_main(method: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uninterrupted(method: str) -> Iterator[None]:
-    """Has the new process begin with Ctrl-C blocked: it leaves that to the caller as soon as it runs.
-
-    The fork server is not asked to: it serves others as well, and the processes it starts begin as it does.
-    """
-    if method == "forkserver":
-        yield
-        return
+def _uninterrupted() -> Iterator[None]:
+    """Has new processes begin with Ctrl-C blocked: they leave that to the caller as soon as they run."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

@@ -9,10 +9,12 @@ import torch
 from tensordict import NestedKey
 
 from envkit.core.plan import Plan
-from envkit.specs import Categorical, Composite
+from envkit.specs import Categorical, Composite, Unbounded
 from envkit.storage import Slab
 
 __all__ = ["Applied", "Layout", "layout_of"]
+
+PROGRESS = "row"
 
 Applied = tuple[NestedKey, torch.Tensor]
 """A mask by its key, in shared memory."""
@@ -41,6 +43,11 @@ class Layout(NamedTuple):
         resets = [(key, held[key][0, where]) for key in self.reset_keys]
         return resets, [(key, held[key][0, where]) for key in self.step_keys]
 
+    def progress(self, masks: Slab, where: Any = slice(None)) -> np.ndarray:
+        """The rows to which some envs have come, int64 ``[envs]``."""
+        column: Any = masks.columns[PROGRESS]
+        return column[0, where].numpy().reshape(len(column[0, where]), -1)[:, 0]
+
     def size(self, rows: int) -> int:
         """Bytes for slabs of so many rows."""
         return max(1, sum(Slab.size_of(spec, count) for spec, count in self._parts(rows)))
@@ -62,5 +69,6 @@ def layout_of(plan: Plan) -> Layout:
     masks: Composite = Composite(shape=plan.batch_size)
     for key, shape in shapes.items():
         masks[key] = Categorical(2, shape=shape, dtype=torch.bool)
+    masks[PROGRESS] = Unbounded((*plan.batch_size, 1), dtype=torch.int64)
     root, following = (spec if spec.device is None else spec.to("cpu") for spec in (plan.root_spec, plan.next_spec))
     return Layout(root, following, masks, plan.reset_keys, step_keys)

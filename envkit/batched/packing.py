@@ -76,6 +76,8 @@ def _parts(value: Any, path: str) -> dict[str, Any]:
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             with contextlib.suppress(ValueError):  # an empty cell
                 seen[name] = cell.cell_contents
+        given = inspect.signature(value).parameters.values()
+        seen |= {one.name: one.default for one in given if one.default is not one.empty}
         used = _names(value.__code__) & value.__globals__.keys()
         seen |= {name: value.__globals__[name] for name in sorted(used)}
         return {f"{path} -> {name}" if path else name: part for name, part in seen.items()}

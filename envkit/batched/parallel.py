@@ -37,11 +37,15 @@ class ParallelEnv(BatchedEnv):
 
     Processes start when something is asked of the batch for the first time; specs are told by them, and this process
     builds no env. Functions may be lambdas, and the script that starts workers needs no guard around its main part.
-    Attributes that the batch lacks are looked up in its envs and returned as a list; methods are called on all of them.
-    An index gives a batch of some of the envs, on the same workers.
+    Attributes that the batch lacks are looked up in its envs and returned as a list; methods are called on all of them,
+    and so is any function by :meth:`map`. ``reset(list_of_kwargs=[...])`` gives each env arguments of its own. An index
+    gives a batch of some of the envs, on the same workers: to step it is to step those envs, and to close it is to
+    close the whole. ``copy.deepcopy`` makes a batch with workers of its own, whose envs stand where these do; only a
+    batch that has not started can be pickled.
 
     Whatever goes wrong in a worker is raised here as a :class:`~envkit.WorkerError`: what its env raises, its death,
-    and, with ``timeout``, its silence. All workers are gone by then.
+    and, with ``timeout``, its silence. All workers are gone by then; but the batch goes on after what methods raise, or
+    functions given to :meth:`map`.
 
     Args:
         num_workers: number of processes.
@@ -162,7 +166,7 @@ class ParallelEnv(BatchedEnv):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ParallelEnv:
         """A batch with workers of its own, whose envs stand where these do."""
-        twin = memo[id(self)] = object.__new__(ParallelEnv)
+        twin = memo[id(self)] = object.__new__(type(self))
         twin.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "_crew"}, memo))
         twin._crew = self._crew.twin()
         if self._crew.started:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from envkit.batched.base import options_of_each
-from envkit.batched.crew import GIVING_UP, Crew, Home, Share
+from envkit.batched.crew import Crew, Share
 from envkit.batched.env_service import ADVANCE, RESET, STEP
 from envkit.batched.layout import Applied
+from envkit.batched.memory import Home
+from envkit.batched.pool import GIVING_UP
 from envkit.core.masks import Masks
 from envkit.core.plan import Plan
 from envkit.storage import Slab
@@ -33,7 +35,7 @@ class ParallelRows:
         self._able = all(able)
 
     @property
-    def advance(self) -> Callable[[int], None] | None:
+    def advance(self) -> Callable[[int, int], None] | None:
         """See :attr:`~envkit.core.rows.RowPort.advance`."""
         return self._advance if self._able else None  # not kept: a port that refers to itself outlives its use
 
@@ -71,11 +73,16 @@ class ParallelRows:
         pool = self._pool
         return bool(renewed) or any(pool.result(worker) for worker in self._workers)
 
-    def _advance(self, row: int) -> None:
-        for share in self._command(ADVANCE, row, 0, "step"):
-            self._cut_off(share, row)
-            self._again(share, RESET, row + 1, 0, "reset")
-            self._crew.begun(self._numbers(share))
+    def _advance(self, start: int, stop: int) -> None:
+        if not self._crew.may_restart and self._pool.timeout is None:
+            self._command(ADVANCE, start, stop - start - 1, "step")
+            return
+        # One after the other, where each has a time limit, or what is lost is to be no more than that.
+        for row in range(start, stop):
+            for share in self._command(ADVANCE, row, 0, "step"):
+                self._cut_off(share, row)
+                self._again(share, RESET, row + 1, 0, "reset")
+                self._crew.begun(self._numbers(share))
 
     def _command(self, operation: int, row: int, detail: int, phase: str) -> list[Share]:
         """Gives all workers a command and waits for them.
@@ -92,7 +99,7 @@ class ParallelRows:
             pool.post(worker, operation, place, row, detail)
         for error in pool.settle(workers, phase):
             if phase == "step":
-                error.last_action = self._action(error.worker, row)
+                error.last_action = self._action(error.worker, row if operation == STEP else None)
             if not crew.may_restart:
                 crew.close(GIVING_UP)
                 raise error
@@ -103,8 +110,11 @@ class ParallelRows:
     def _numbers(self, share: Share) -> list[int]:
         return [self._home.envs[position] for position in share.positions]
 
-    def _action(self, worker: int, row: int) -> Any:
+    def _action(self, worker: int, row: int | None) -> Any:
+        """What a worker's envs were to do at a row, or at that which the worker says it has come to."""
         share = next(share for share in self._shares if share.worker == worker)
+        if row is None:
+            row = int(self._home.progress[share.positions[0]])
         keys = self._plan.action_keys
         actions = {key: self._root[key][row, share.positions].clone() for key in keys}
         return actions if len(actions) != 1 else next(iter(actions.values()))
@@ -154,7 +164,7 @@ class CopiedRows:
         self._up = [(following.columns[key], theirs[1].columns[key]) for key in plan.next_spec.keys(True, True)]
 
     @property
-    def advance(self) -> Callable[[int], None] | None:
+    def advance(self) -> Callable[[int, int], None] | None:
         """See :attr:`~envkit.core.rows.RowPort.advance`."""
         return None if self._port.advance is None else self._advance
 
@@ -171,11 +181,12 @@ class CopiedRows:
         self._hand(self._up, row)
         return ended
 
-    def _advance(self, row: int) -> None:
-        self._hand(self._down, row)
-        self._port._advance(row)
-        self._hand(self._up, row)
-        self._hand([(root, theirs) for theirs, root in self._down], row + 1)
+    def _advance(self, start: int, stop: int) -> None:
+        for row in range(start, stop):
+            self._hand(self._down, row)
+            self._port._advance(row, row + 1)
+            self._hand(self._up, row)
+            self._hand([(root, theirs) for theirs, root in self._down], row + 1)
 
     @staticmethod
     def _hand(pairs: list[tuple[Any, Any]], row: int) -> None:

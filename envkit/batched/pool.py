@@ -5,28 +5,26 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import pickle
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import cloudpickle
 
 from envkit.batched.channel import Caller, block_size, fresh_pipe
 from envkit.batched.closing import end_workers
 from envkit.batched.launch import Ends, check_start_method, launch, send_descriptors
 from envkit.batched.losses import Describe, Losses
+from envkit.batched.messages import Messages
 from envkit.batched.packing import packed
 from envkit.batched.worker import CALL, FAILED, Service
 from envkit.errors import ClosedEnvError, WorkerError
 from envkit.storage.shared import SharedBlock, anonymous_file
 
-__all__ = ["Describe", "WorkerPool"]
+__all__ = ["GIVING_UP", "Describe", "WorkerPool"]
 
 CLOSING = 5.0  # seconds in which everything is gone
+GIVING_UP = 1.5  # the same, after a failure, which is to be told soon
 REPORTING = 2.0  # seconds in which a failure is reported
 STARTING = 60.0  # seconds, at least, in which a process must have imported what it needs, if time matters at all
 
@@ -65,18 +63,18 @@ class WorkerPool:
         self._makers = list(makers)
         payloads = [packed(f"worker {worker}", maker) for worker, maker in enumerate(self._makers)]
         self._ends: dict[int, Ends] = {}
-        self._owing: set[int] = set()  # workers that may have sent what nobody has read
         self._words = SharedBlock(block_size(len(makers)))
         self._done, self._done_write = fresh_pipe()
         self._life, self._life_write = os.pipe()
         self._channel: Any = Caller(self._words, len(makers), self._done)
         self._losses = Losses(self._ends, self._channel, describe or (lambda worker: {}))
+        self._messages = Messages(self._ends, self._losses)
         self.is_closed = False
         _POOLS.add(self)
         try:
             self.descriptions: list[Any] = self._begin(dict(enumerate(payloads)))
         except BaseException:
-            self.close()
+            self.close(GIVING_UP, quiet=True)
             raise
 
     # ------------------------------------------------------------ beginning
@@ -85,8 +83,8 @@ class WorkerPool:
         """Starts processes with pickled makers; returns what their services say of themselves."""
         for worker, payload in payloads.items():
             self._launch(worker, payload)
-        _raised(self._hear([*payloads], "start", self.timeout and max(self.timeout, STARTING)))
-        return _raised(self._hear([*payloads], "build", self.timeout))
+        _raised(self._messages.hear([*payloads], "start", self.timeout and max(self.timeout, STARTING)))
+        return _raised(self._messages.hear([*payloads], "build", self.timeout))
 
     def _launch(self, worker: int, payload: bytes) -> None:
         opened = list(fresh_pipe())
@@ -96,8 +94,7 @@ class WorkerPool:
             ends = self._ends[worker] = launch(self.start_method, f"envkit worker {worker}", bell_write)
             opened.remove(bell_write)
             self._channel.watch(ends.watch)
-            if self.timeout is not None:
-                ends.limit(self.timeout)
+            ends.limit(self.timeout)
             # In a file: a process that is not ready to read, or never will be, holds nobody up.
             opened.append(anonymous_file())
             with open(opened[-1], "wb", closefd=False) as file:
@@ -130,7 +127,7 @@ class WorkerPool:
             self._channel.unwatch(ends.watch)
             ends.release()
         self._losses.errors.pop(worker, None)
-        self._owing.discard(worker)
+        self._messages.forget(worker)
         return self._begin({worker: payload})[0]
 
     # ---------------------------------------------------------------- posts
@@ -201,7 +198,7 @@ class WorkerPool:
     def _failure(self, worker: int, phase: str) -> WorkerError:
         """The error of a worker that has failed: its report is there, or was read before."""
         while worker not in self._losses.errors:
-            self._hear([worker], phase, REPORTING)
+            self._messages.hear([worker], phase, REPORTING)
         return self._losses.errors[worker]
 
     def casualties(self) -> list[WorkerError]:
@@ -244,14 +241,9 @@ class WorkerPool:
         """The first half of :meth:`call`."""
         self._send(worker, (name, args, kwargs))
 
-    def heard(self, workers: Sequence[int], seconds: float | None) -> list[int]:
-        """Those of ``workers`` that have sent something, or are gone; sleeps until there is one, or time is up."""
-        gone = self._losses.errors.keys() & workers
-        places: dict[Any, int] = {}
-        for worker in set(workers) - gone:
-            places[self._ends[worker].connection] = places[self._ends[worker].watch] = worker
-        ready = wait(list(places), 0.0 if gone else seconds)
-        return sorted({places[place] for place in ready} | gone)
+    def heard(self, workers: Sequence[int], seconds: float) -> list[int]:
+        """Those of ``workers`` that have answered a call, or are gone; sleeps until there is one, or time is up."""
+        return self._messages.heard(workers, seconds)
 
     def finish(self, worker: int, phase: str = "call") -> Any:
         """The second half of :meth:`call`."""
@@ -266,81 +258,37 @@ class WorkerPool:
         self._send(worker, ("take", args, {"size": block.size}), block.fd)
         return self.finish(worker)
 
+    def _send(self, worker: int, message: tuple, *descriptors: int) -> None:
+        if worker not in self._losses.errors:
+            content = self._messages.pack(message)
+            self.post(worker, CALL)
+            with self._closing_if_interrupted():
+                self._messages.send(worker, content, descriptors)
+
     def _finish(self, workers: list[int], phase: str, *, patient: bool = False) -> list[Any]:
-        try:
-            answers = self._hear(workers, phase, self.timeout, patient=patient)
+        with self._closing_if_interrupted():
+            answers = self._messages.hear(workers, phase, self.timeout, patient=patient)
             lost = self._losses.errors.keys() & workers
             if patient or not lost:
                 for error in self.settle([worker for worker in workers if worker not in lost], phase):
                     answers[workers.index(error.worker)] = error
-        except KeyboardInterrupt:  # half of a message may have been read
+            return answers
+
+    @contextlib.contextmanager
+    def _closing_if_interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:  # half of a message may have been sent, or read
             self.close()
             raise
-        return answers
-
-    def _send(self, worker: int, message: tuple, *descriptors: int) -> None:
-        if worker in self._losses.errors:
-            return
-        content = cloudpickle.dumps(message)  # by value, what belongs to the main script
-        self.post(worker, CALL)
-        ends = self._ends[worker]
-        try:
-            while worker in self._owing and ends.connection.poll(0.0):  # it answered, and nobody wanted to know
-                ends.connection.recv_bytes()
-            self._owing.discard(worker)
-            ends.connection.send_bytes(content)
-            if descriptors:
-                send_descriptors(ends.connection, list(descriptors))
-        except BlockingIOError:
-            raise self._losses.hung([worker], "call", self.timeout) from None
-        except KeyboardInterrupt:  # half of the message may have been sent
-            self.close()
-            raise
-        except (EOFError, OSError):
-            pass  # it is gone, which is noticed when it does not answer
-
-    def _hear(self, workers: list[int], phase: str, seconds: float | None, *, patient: bool = False) -> list[Any]:
-        """What each of ``workers`` sends next, or the error of one that fails.
-
-        Unless ``patient``, it returns as soon as one is lost, whatever the others do: those have said None then.
-        """
-        deadline = None if seconds is None else time.monotonic() + seconds
-        heard: dict[int, Any] = {worker: self._losses.errors.get(worker) for worker in workers}
-        waiting = [worker for worker, error in heard.items() if error is None]
-        self._owing.update(waiting)
-        while waiting and (patient or not self._losses.errors.keys() & workers):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            said = self.heard(waiting, left)
-            if not said:
-                self._losses.hung(waiting, phase, seconds)
-                heard |= {worker: self._losses.errors[worker] for worker in waiting}
-                break
-            for worker in said:
-                heard[worker] = self._receive(worker, phase)
-                waiting.remove(worker)
-                self._owing.discard(worker)
-        return [heard[worker] for worker in workers]
-
-    def _receive(self, worker: int, phase: str) -> Any:
-        """What a worker has sent, or the error of one that is lost."""
-        connection, losses = self._ends[worker].connection, self._losses
-        try:
-            if connection.poll(0.0):
-                kind, value = pickle.loads(connection.recv_bytes())
-                if kind == "value":
-                    return value
-                error = losses.refused(worker, phase, value)
-                return losses.lose(worker, error) if kind == "failed" else error
-        except BlockingIOError:
-            return losses.hung([worker], phase, self.timeout)
-        except (EOFError, OSError):
-            pass
-        return losses.dead(worker, phase)
 
     # ------------------------------------------------------------------ end
 
-    def close(self, seconds: float = CLOSING) -> None:
-        """Ends all workers, by one deadline for all; never raises, may be called again."""
+    def close(self, seconds: float = CLOSING, *, quiet: bool = False) -> None:
+        """Ends all workers, by one deadline for all; never raises, may be called again.
+
+        Unless ``quiet``, it warns of those that raise while they close, or do not end when asked.
+        """
         if self.is_closed:
             return
         self.is_closed = True
@@ -357,7 +305,7 @@ class WorkerPool:
             self._close_pipes()
             self._losses.stacks.close()
             self._words.forget_descriptor()
-        for words in said:
+        for words in said if not quiet else ():
             with contextlib.suppress(Warning):
                 warnings.warn(words, RuntimeWarning, stacklevel=3)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tensordict import TensorDictBase
 
-from envkit.batched.base import BatchedEnv, makers, options_of_each, set_check_finite, stacked
+from envkit.batched.base import BatchedEnv, makers, options_of_each, seed_one, set_check_finite, stacked
 from envkit.batched.equal_specs import refuse_unequal, specs_of
 from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
@@ -26,7 +26,8 @@ class SerialEnv(BatchedEnv):
     Each env writes its own slice of the batch's rows in place, at the cost of a loop over them. Envs with dynamic
     specs, or with data that is no tensor, are stacked step by step instead, lazily.
     Attributes that the batch lacks are looked up in its envs and returned as a list; methods are called on all of
-    them. An index gives a batch of some of the envs.
+    them, and so is any function by :meth:`map`. ``reset(list_of_kwargs=[...])`` gives each env arguments of its own.
+    An index gives a batch of some of the envs: to step it is to step those envs.
 
     Args:
         num_workers: number of envs.
@@ -138,8 +139,7 @@ class SerialEnv(BatchedEnv):
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""
         following = seed
         for env in self._envs:
-            given = functools.partial(env.set_seed, following, static_seed)
-            following = generators_of(env).seed(following, given)
+            following = seed_one(env, following, static_seed)
         super().set_seed(seed, static_seed)
         return following
 
@@ -194,17 +194,18 @@ class SerialRows:
         self._resets = [port.reset for port in self._ports]
 
     @property
-    def advance(self) -> Callable[[int], None] | None:
+    def advance(self) -> Callable[[int, int], None] | None:
         """See :attr:`~envkit.core.rows.RowPort.advance`."""
         return self._advance if self._able else None  # not kept: a port that refers to itself outlives its use
 
-    def _advance(self, row: int) -> None:
-        following = row + 1
-        ended = [i for i, step in enumerate(self._steps) if step(row)]
-        for destination, source in self._carry:
-            destination[following] = source[row]
-        for i in ended:
-            self._resets[i](following)
+    def _advance(self, start: int, stop: int) -> None:
+        for row in range(start, stop):
+            following = row + 1
+            ended = [i for i, step in enumerate(self._steps) if step(row)]
+            for destination, source in self._carry:
+                destination[following] = source[row]
+            for i in ended:
+                self._resets[i](following)
 
     def reset(
         self, row: int, masks: Masks | None = None, list_of_kwargs: Sequence[dict] | None = None, **kwargs: Any

@@ -103,8 +103,10 @@ class ExactStep:
 
     @staticmethod
     def suits(plan: Plan, following: Slab) -> bool:
-        """Whether all columns are arrays, and flags booleans."""
+        """Whether all columns are arrays, and flags booleans that can be derived from each other."""
         arrays = following.arrays
+        if len(plan.done_keys) > sum(len(group.keys) for group in plan.done_groups):
+            return False
         plain = all(arrays[key].__class__ is np.ndarray for key in plan.next_spec.keys(True, True))
         return plain and all(arrays[key].dtype == np.bool_ for key in plan.done_keys)
 

@@ -86,7 +86,8 @@ class RowEnv(EnvBase):
         return None
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        masks = read_masks(tensordict, self.plan, "_step")
+        # Without a batch there is one element, which is stepped: ports of such envs are handed no masks.
+        masks = read_masks(tensordict, self.plan, "_step") if self._batch_size else None
         ring = self._ring() if self.fits_rows else None
         if ring is None or not ring.complete(tensordict):
             apart = self._step_apart(tensordict, masks)

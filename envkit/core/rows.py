@@ -33,10 +33,11 @@ class RowPort(Protocol):
     """An env bound to two slabs."""
 
     @property
-    def advance(self) -> Callable[[int], None] | None:
-        """Steps a row, hands what it leads to on to the next root row, and starts anew there what is done.
+    def advance(self) -> Callable[[int, int], None] | None:
+        """``advance(row, stop)`` steps rows up to ``stop``, whose actions are all there.
 
-        That is ``step`` and a ``reset`` under the masks of what is done, in one; None where an env has no quicker way.
+        After each it hands on what it leads to to the next root row, and starts anew there what is done: that is
+        ``step`` and a ``reset`` under the masks of what is done, in one. None where an env has no quicker way.
         """
 
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +68,11 @@ class Runner(Loop):
         """Works out everything that depends on where the rows are."""
         plan, root, following = self.plan, self.root, self.following
         self._port: RowPort = self.env._row_port(plan, root, following)
+        answers = [path_of(key)[1:] for key in self._extras if path_of(key)[0] == "next"]
+        kept = [path[0] if len(path) == 1 else path for path in answers]
+        shared = [following.arrays[key] for key in kept if key in plan.observation_keys]
+        if shared:
+            self._port = _KeepsAnswers(self._port, shared)
         # Destination and source of what a step hands on. Done flags are not among it: rows start out as zeros, and a
         # row from which a step is taken is not done - unless a group above, still going on, keeps a done one from its
         # reset.
@@ -79,7 +85,10 @@ class Runner(Loop):
             for path in (path_of(key)[1:] for key in self._extras if path_of(key)[0] == "next")
         ]
         self._carry += ours
-        self._done = [(group.reset, following.columns[group.done]) for group in plan.done_groups]
+        flags: list[tuple[NestedKey, Any]] = [
+            (group.reset, following.columns[group.done]) for group in plan.done_groups
+        ]
+        self._done = flags
         self._resets_whole = self.env.keeps_state and plan.batch_size.numel() == 1 and len(self._done) == 1 and not ours
         # What the port carries over by itself is all there is, unless states or a policy's memory are added to it.
         self._advance = None if ours else getattr(self._port, "advance", None)
@@ -103,6 +112,8 @@ class Runner(Loop):
             path, slabs = path[1:], [*slabs, (self.following, self.rows)]
         name = path[0] if len(path) == 1 else path
         for slab, rows in slabs:
+            if name in slab.columns:
+                continue  # the env has such an entry, too
             if isinstance(value, torch.Tensor):
                 slab.add(name, torch.zeros((rows, *value.shape), dtype=value.dtype, device=slab.device or value.device))
             else:
@@ -169,13 +180,17 @@ class Runner(Loop):
         unchecked, between = not self.env._runtime.checked_step, until_done or each is not None
         advance = None if unchecked or between else self._advance
         with torch.no_grad():
-            for row in range(start, stop):
+            following = start
+            while following < stop:
+                row = following
                 if row >= self._drawn:
                     act(row, stop)
                     step, reset, whole = self._port.step, self._port.reset, self._resets_whole
                     advance = None if unchecked or between else self._advance
                 if advance is not None and (last or row + 1 < stop):
-                    advance(row)
+                    # Actions that are drawn beforehand are handed over together.
+                    following = min(max(row + 1, self._drawn), stop if last else stop - 1)
+                    advance(row, following)
                     continue
                 ended = step(row)
                 if unchecked:
@@ -349,6 +364,25 @@ class Runner(Loop):
             out.set("next", self.following.tensordict(stop, time_dim=dim))
         out.names = [*[None] * dim, "time"]
         return out
+
+
+class _KeepsAnswers:
+    """A row port whose steps leave alone what the policy has written under ``"next"``, where the env has an entry too.
+
+    So a recurrent policy's memory goes on where the env (a primer, say) only starts it.
+    """
+
+    advance = None
+
+    def __init__(self, port: RowPort, columns: Sequence[Any]) -> None:
+        self._port, self._columns, self.reset = port, columns, port.reset
+
+    def step(self, row: int, masks: Masks | None = None) -> bool:
+        answers = [copy.copy(column[row]) for column in self._columns]
+        ended = self._port.step(row) if masks is None else self._port.step(row, masks)
+        for column, answer in zip(self._columns, answers, strict=True):
+            column[row] = answer
+        return ended
 
 
 def _leaves(tensordict: TensorDictBase) -> Iterable[tuple[Any, Any]]:

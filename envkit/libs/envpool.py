@@ -169,17 +169,18 @@ class EnvPoolRows:
             (following.arrays[key], root.arrays[key]) for key in (*env.plan.observation_keys, *env.plan.done_keys)
         ]
 
-    def advance(self, row: int) -> None:
+    def advance(self, start: int, stop: int) -> None:
         """See :attr:`~envkit.core.rows.RowPort.advance`; the threads start new episodes while data is written here."""
         pool = self._pool
-        state = pool.step(self._action(row))
-        over = pool.over()
-        if len(over):
-            pool.begin(over)
-        self._write(row, state)
-        self._write_first(row + 1, state)
-        if len(over):
-            self._write_first((row + 1, over), pool.began())
+        for row in range(start, stop):
+            state = pool.step(self._action(row))
+            over = pool.over()
+            if len(over):
+                pool.begin(over)
+            self._write(row, state)
+            self._write_first(row + 1, state)
+            if len(over):
+                self._write_first((row + 1, over), pool.began())
 
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         """See :meth:`~envkit.core.rows.RowPort.reset`; a pool takes no arguments at a reset."""

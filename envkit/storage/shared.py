@@ -21,6 +21,7 @@ from envkit.errors import SharedMemoryError
 
 __all__ = ["SharedBlock", "anonymous_file", "lease"]
 
+MEMBERSHIP = "/proc/self/cgroup"
 # Files of a memory control group that tell its limit, its use, and how much of that is only a cache: new and old kind.
 GROUPS = {
     "": ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
@@ -123,7 +124,7 @@ def _left_by_groups() -> Iterator[int]:
     """What the control groups of this process, and those above them, leave it of memory."""
     memberships: list[str] = []
     with contextlib.suppress(OSError):
-        memberships = Path("/proc/self/cgroup").read_text().splitlines()
+        memberships = Path(MEMBERSHIP).read_text().splitlines()
     for membership in memberships:
         _, controllers, path = membership.split(":", 2)
         for name in set(controllers.split(",")) & GROUPS.keys():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tensordict import NestedKey, TensorDictBase
 
@@ -54,7 +56,9 @@ class FlattenAction(Transform):
 
     def _known_shape(self) -> torch.Size:
         if self._shape is None:
-            raise RuntimeError("FlattenAction: expected the shape of an env's action, found none; put it on an env first")
+            raise RuntimeError(
+                "FlattenAction: expected the shape of an env's action, found none; put it on an env first"
+            )
         return self._shape
 
     def _apply_transform(self, value: torch.Tensor) -> torch.Tensor:
@@ -92,7 +96,7 @@ class ActionMask(Transform):
     def __init__(self, action_key: NestedKey = "action", mask_key: NestedKey = "action_mask") -> None:
         super().__init__()
         self.action_key, self.mask_key = action_key, mask_key
-        self._leaf: TensorSpec | None = None
+        self._leaf: Any = None
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Checks that action and mask fit."""
@@ -117,7 +121,7 @@ class ActionMask(Transform):
         mask = tensordict.get(self.mask_key, None)
         if mask is None:
             return tensordict  # nothing was observed yet
-        leaf = self._leaf.clone()  # type: ignore[union-attr]
+        leaf = self._leaf.clone()
         leaf.update_mask(mask)
         return tensordict.set(self.action_key, leaf.rand(generator=generator))
 

@@ -32,6 +32,9 @@ class Affine(Transform):
         standard_normal: ``(x - loc) / scale`` on the way out, instead of ``x * scale + loc``.
     """
 
+    loc: Any
+    scale: Any
+
     def __init__(
         self,
         loc: float | torch.Tensor | None,

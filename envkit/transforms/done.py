@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from tensordict import NestedKey, TensorDictBase
 
+from envkit.core.masks import Masks
 from envkit.core.plan import path_of
 from envkit.errors import EnvDataError, SpecError
 from envkit.specs import Composite
 from envkit.transforms.base import Transform
-from envkit.transforms.functional import expand_as
+from envkit.transforms.functional import expand_to
 from envkit.transforms.keys import Keys, listed, sibling
 from envkit.transforms.leaves import refuse_unknown
+from envkit.transforms.rows import Columns, RowForm, Sides
 
 __all__ = ["DoneTransform", "ExpandAs", "TerminateTransform"]
 
@@ -68,7 +71,88 @@ class TerminateTransform(Transform):
         return super().transform_specs(specs)
 
 
-class ExpandAs(Transform):
+class _Expand(Transform):
+    """Shows entries in the shape of another one; abstract.
+
+    Args:
+        in_keys: entries of shape ``[*batch]`` or ``[*batch, 1]``.
+        ref_key: the entry whose shape they get.
+        out_keys: where they go.
+    """
+
+    def __init__(self, in_keys: Keys, ref_key: NestedKey, out_keys: Keys) -> None:
+        super().__init__(in_keys, out_keys)
+        self.ref_key = ref_key
+        # That of one value. A reference that comes with steps alone tells nothing after a reset.
+        self._shape: torch.Size | None = None
+
+    def _call(self, next_tensordict: TensorDictBase) -> TensorDictBase:
+        if self._shape is None:
+            return self._expand(next_tensordict, self._take(next_tensordict, self.ref_key).shape)
+        return self._expand(next_tensordict, torch.Size((*next_tensordict.batch_size, *self._shape)))
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Expands the entries of a TensorDict, and under ``"next"``; the reference may be there alone."""
+        following = tensordict.get("next", None)
+        reached = [tensordict] if following is None else [tensordict, following]
+        with_reference = next((td for td in reached if td.get(self.ref_key, None) is not None), tensordict)
+        for key in self.in_keys:
+            self._take(next((td for td in reached if td.get(key, None) is not None), tensordict), key)
+        shape = self._take(with_reference, self.ref_key).shape
+        for td in reached:
+            self._expand(td, shape)
+        return tensordict
+
+    def _expand(self, tensordict: TensorDictBase, shape: torch.Size) -> TensorDictBase:
+        for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True):
+            value = tensordict.get(in_key, None)
+            if value is not None:
+                tensordict.set(out_key, expand_to(value, shape).clone())
+        return tensordict
+
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        keys = list(zip(self.in_keys, self.out_keys, strict=True))
+
+        def pairs(side: Sides) -> list[tuple[np.ndarray, np.ndarray]]:
+            """Columns to read and write, the first in as many dimensions."""
+            found = [(side.inner[source], side.outer[target]) for source, target in keys if source in side.inner]
+            return [(one.reshape((*one.shape, *(1,) * (other.ndim - one.ndim))), other) for one, other in found]
+
+        following, root = pairs(columns.following), pairs(columns.root)
+
+        def step(row: int) -> None:
+            for source, target in following:
+                target[row] = source[row]
+
+        def reset(row: int, masks: Masks | None) -> None:
+            for source, target in root:
+                target[row] = source[row]
+
+        return RowForm(step, reset)
+
+    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
+        """Adds what is expanded: to the rewards if it is one, else to the observations."""
+        outputs = [specs[role] for role in ("observation", "reward", "done")]
+        refuse_unknown(self, [self.ref_key], outputs, "ref_key")
+        refuse_unknown(self, self.in_keys, outputs, "in_keys")
+        batch = specs["observation"].shape
+        reference = next(spec[self.ref_key] for spec in outputs if spec.get(self.ref_key, None) is not None)
+        self._shape = reference.shape[len(batch) :]
+        out = {**specs, "observation": specs["observation"].clone(), "reward": specs["reward"].clone()}
+        for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True):
+            role = "reward" if specs["reward"].get(in_key, None) is not None else "observation"
+            leaf = next(spec[in_key] for spec in outputs if spec.get(in_key, None) is not None)
+            if leaf.shape not in (batch, (*batch, 1)):
+                raise SpecError(
+                    f"{type(self).__name__}: {in_key!r}: expected shape {list(batch)} or {[*batch, 1]}, found "
+                    f"{list(leaf.shape)}"
+                )
+            ones = (1,) * (reference.ndim - len(batch))
+            out[role][out_key] = leaf.reshape((*batch, *ones)).expand(reference.shape)
+        return out
+
+
+class ExpandAs(_Expand):
     """Shows entries in the shape of another one, by repeating them along its dimensions.
 
     Args:
@@ -81,28 +165,34 @@ class ExpandAs(Transform):
 
     Examples:
         >>> from tensordict import TensorDict
-        >>> td = TensorDict({"done": torch.tensor([[True]]), "agents": {"reward": torch.zeros(1, 3, 1)}}, [1])
-        >>> ExpandAs("done", ("agents", "reward"), ("agents", "over"))(td)["agents", "over"].shape
+        >>> td = TensorDict({"team": torch.tensor([[1.0]]), "agents": {"reward": torch.zeros(1, 3, 1)}}, [1])
+        >>> ExpandAs("team", ("agents", "reward"), ("agents", "team"))(td)["agents", "team"].shape
         torch.Size([1, 3, 1])
     """
 
-    def __init__(self, in_keys: Keys, ref_key: NestedKey, out_keys: Keys) -> None:
-        super().__init__(in_keys, out_keys)
-        self.ref_key = ref_key
 
-    def _call(self, next_tensordict: TensorDictBase) -> TensorDictBase:
-        reference = next_tensordict.get(self.ref_key, None)
-        if reference is None:
-            return next_tensordict
-        for in_key, out_key in zip(self.in_keys, self.out_keys, strict=True):
-            value = next_tensordict.get(in_key, None)
-            if value is not None:
-                next_tensordict.set(out_key, expand_as(value, reference).clone())
-        return next_tensordict
+class DoneTransform(_Expand):
+    """Shows the env's done flags beside the rewards of a group, in the shape of those, for losses of many agents.
 
-    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
-        """Adds the expanded entries to the observations, or to the rewards what was one."""
-        outputs = [specs[role] for role in ("observation", "reward", "done")]
-        refuse_unknown(self, [self.ref_key], outputs, "ref_key")
-        refuse_unknown(self, self.in_keys, outputs, "in_keys")
-        return specs
+    They are copies among the observations: what ends episodes stays as it is.
+
+    Args:
+        reward_key: the rewards of the group.
+        done_keys: the flags, ``["done", "terminated"]`` by default; their copies are called the same.
+
+    Raises:
+        SpecError: the env has no such rewards or flags.
+
+    Examples:
+        >>> from tensordict import TensorDict
+        >>> flags = {"done": torch.tensor([[True]]), "terminated": torch.tensor([[False]])}
+        >>> td = TensorDict({**flags, "agents": {"reward": torch.zeros(1, 3, 1)}}, [1])
+        >>> DoneTransform(("agents", "reward"))(td)["agents", "done"].flatten()
+        tensor([True, True, True])
+    """
+
+    def __init__(self, reward_key: NestedKey, done_keys: Keys = None) -> None:
+        flags = ["done", "terminated"] if done_keys is None else listed(done_keys)
+        if not isinstance(reward_key, tuple):
+            raise ValueError(f"DoneTransform: reward_key: expected the key of a group's reward, found {reward_key!r}")
+        super().__init__(flags, reward_key, [sibling(reward_key, path_of(key)[-1]) for key in flags])

@@ -88,10 +88,10 @@ class Clip(Transform):
         if clip(leaf.zero(), self.low, self.high).dtype is not leaf.dtype:
             raise SpecError(f"expected bounds that {leaf.dtype} can hold, found {self.low} and {self.high}")
         if isinstance(leaf, Bounded):
-            bounds: Any = [clip(end, self.low, self.high) for end in (leaf.low, leaf.high)]
-        else:
-            bounds = [-math.inf if self.low is None else self.low, math.inf if self.high is None else self.high]
-        return Bounded(*bounds, leaf.shape, leaf.device, leaf.dtype)
+            low, high = (clip(end, self.low, self.high) for end in (leaf.low, leaf.high))
+            return Bounded(low, high, leaf.shape, leaf.device, leaf.dtype)
+        least, most = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        return Bounded(least, most, leaf.shape, leaf.device, leaf.dtype)
 
     def extra_repr(self) -> str:
         """The keys and the bounds."""
@@ -165,10 +165,10 @@ class SignTransform(Transform):
         return sign(value)
 
     def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
-        unsigned = not leaf.dtype.is_signed  # type: ignore[union-attr]
-        low, high = (leaf.low, leaf.high) if isinstance(leaf, Bounded) else (0 if unsigned else -1, 1)
-        ends = [torch.as_tensor(end).sign() for end in (low, high)]
-        return Bounded(*ends, leaf.shape, leaf.device, leaf.dtype)
+        if isinstance(leaf, Bounded):
+            return Bounded(leaf.low.sign(), leaf.high.sign(), leaf.shape, leaf.device, leaf.dtype)
+        signed = leaf.zero().dtype.is_signed
+        return Bounded(-1 if signed else 0, 1, leaf.shape, leaf.device, leaf.dtype)
 
 
 class UnaryTransform(Transform):

@@ -16,29 +16,13 @@ from envkit.specs import Bounded, Categorical, Composite, Unbounded
 from envkit.transforms.base import Transform
 from envkit.transforms.keys import Keys, listed, sibling
 from envkit.transforms.leaves import refuse_unknown
+from envkit.transforms.per_group import PerGroup
 from envkit.transforms.rows import Columns, RowForm
 
 __all__ = ["InitTracker", "RewardSum", "StepCounter"]
 
 
-class _PerGroup(Transform):
-    """A transform with one entry beside each ``done`` flag of the env."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._done_keys: list[NestedKey] = ["done"]
-        self._shapes: list[torch.Size] = []
-
-    def _beside(self, name: str) -> list[NestedKey]:
-        return [sibling(key, name) for key in self._done_keys]
-
-    def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
-        """Learns where the done flags are."""
-        self._done_keys = [key for key in specs["done"].keys(True, True) if path_of(key)[-1] == "done"]
-        return super().transform_specs(specs)
-
-
-class StepCounter(_PerGroup):
+class StepCounter(PerGroup):
     """Counts the steps of each episode, and truncates it after ``max_steps``.
 
     Writes ``step_count``, an int64 shaped like the done flag, beside each of them: 0 after a reset, then 1, 2, ...
@@ -48,6 +32,9 @@ class StepCounter(_PerGroup):
         truncated_key: name of the flag to raise; it is added to the env's done flags if it is not one of them.
         step_count_key: name of the count.
         update_done: whether ``done`` is raised as well.
+
+    Raises:
+        SpecError: the env has an observation of that name, which is no count.
 
     Examples:
         >>> from envkit import GymEnv, TransformedEnv
@@ -140,7 +127,7 @@ class StepCounter(_PerGroup):
         for done_key in self._done_keys:
             leaf = done[done_key]
             count = Bounded(0, high, shape=leaf.shape, dtype=torch.int64, device=leaf.device)
-            observation[sibling(done_key, self.step_count_key)] = count
+            self._added(observation, sibling(done_key, self.step_count_key), count)
             if self.max_steps is not None:
                 done[sibling(done_key, self.truncated_key)] = leaf.clone()
         return {**specs, "observation": observation, "done": done}
@@ -229,7 +216,7 @@ class RewardSum(Transform):
         return {**specs, "observation": observation}
 
 
-class InitTracker(_PerGroup):
+class InitTracker(PerGroup):
     """Marks the first step of each episode: a boolean beside each done flag, True after a reset.
 
     Args:
@@ -279,7 +266,6 @@ class InitTracker(_PerGroup):
         observation = specs["observation"].clone()
         for done_key in self._done_keys:
             leaf = specs["done"][done_key]
-            observation[sibling(done_key, self.init_key)] = Categorical(
-                2, leaf.shape, dtype=torch.bool, device=leaf.device
-            )
+            mark = Categorical(2, leaf.shape, dtype=torch.bool, device=leaf.device)
+            self._added(observation, sibling(done_key, self.init_key), mark)
         return {**specs, "observation": observation}

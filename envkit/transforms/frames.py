@@ -138,7 +138,8 @@ class CatFrames(_OfObservations):
     def _part(self, stacks: np.ndarray, first: int, count: int) -> np.ndarray:
         """Some frames of a column of stacks."""
         size = stacks.shape[self.dim] // self.N
-        return stacks[(..., slice(first * size, (first + count) * size), *(slice(None),) * (-self.dim - 1))]
+        tail: Any = (slice(None),) * (-self.dim - 1)
+        return stacks[(..., slice(first * size, (first + count) * size), *tail)]
 
     def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
         if leaf.ndim < -self.dim:
@@ -165,8 +166,8 @@ class CatFrames(_OfObservations):
         made: dict[Any, torch.Tensor] = {}
         for path, out in named.items():
             root = path[1:] if path[0] == "next" else path
-            root = root[0] if len(root) == 1 else root
-            stacks = last_frames(self._take(tensordict, root), ends, self.N, self.dim, fill)
+            frames = self._take(tensordict, root[0] if len(root) == 1 else root)
+            stacks = last_frames(frames, ends, self.N, self.dim, fill)
             if path[0] == "next":
                 made[out] = shift(stacks, self._take(tensordict, path), self.dim)
                 continue

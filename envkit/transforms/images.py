@@ -9,7 +9,7 @@ import torch
 
 from envkit.specs import Bounded, TensorSpec
 from envkit.transforms.base import Transform
-from envkit.transforms.functional.images import Interpolation, grayscale, resize, resize_into, resizes_arrays
+from envkit.transforms.functional.images import Interpolation, grayscale, mean_over_areas, resize
 from envkit.transforms.keys import Keys
 from envkit.transforms.rearrange import rearranged
 from envkit.transforms.rows import ColumnFunction
@@ -143,7 +143,7 @@ class Resize(_OfImages):
         w: width of the result.
         h: height of the result; ``w`` by default.
         interpolation: ``"nearest"``, ``"bilinear"``, ``"bicubic"``, or ``"area"``: the mean over what a pixel
-            covers, quickest on bytes where OpenCV is installed.
+            covers, quickest on bytes.
         in_keys: images of shape ``[..., H, W]``, of bytes or floats; ``["pixels"]`` by default.
         out_keys: their names outside.
 
@@ -178,10 +178,14 @@ class Resize(_OfImages):
         return resize(value, self.h, self.w, self.interpolation)
 
     def _on_arrays(self, source: np.ndarray, target: np.ndarray) -> ColumnFunction | None:
-        in_order = all(len(column) and column[0].flags.c_contiguous for column in (source, target))
-        if not in_order or not resizes_arrays(source, self.h, self.w, self.interpolation):
+        if self.interpolation != "area":
             return None
-        return lambda row: resize_into(source[row], target[row])
+        height, width = self.h, self.w
+
+        def shrink(row: int) -> None:
+            target[row, ...] = mean_over_areas(source[row], height, width)
+
+        return shrink
 
     def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
         if self.interpolation != "bicubic":

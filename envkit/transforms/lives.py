@@ -39,6 +39,7 @@ class EndOfLifeTransform(Transform):
         >>> from envkit import GymWrapper, TransformedEnv
         >>> class Cat(gymnasium.Env):
         ...     observation_space, action_space = gymnasium.spaces.Discrete(10), gymnasium.spaces.Discrete(2)
+        ...     lives = 9
         ...     def reset(self, *, seed=None, options=None):
         ...         self.lives = 9
         ...         return self.lives, {}

@@ -78,7 +78,7 @@ class RunningMoments(nn.Module):
             mask = mask.reshape(value.shape[:batch_dims])
             value, mask, batch_dims = value[mask], None, 1
         if math.prod(value.shape):
-            update_moments(*state, value, batch_dims=batch_dims, decay=self.decay, mask=mask)
+            update_moments(state[0], state[1], state[2], value, batch_dims=batch_dims, decay=self.decay, mask=mask)
 
     def loc_scale(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean and the standard deviation, as ``dtype``."""

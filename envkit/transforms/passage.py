@@ -40,7 +40,7 @@ def reset_through(
                 tensordict, masks = _take(prepared, base.plan, "_reset")
     plan = base.plan if tensordict is None else base.plan_for(tensordict.batch_size)
     if tensordict is not None and masks:
-        tensordict = put_masks(tensordict, masks)
+        tensordict = put_masks(tensordict.exclude(*_in_another_form(tensordict, plan)), masks)
     whole = None if tensordict is None else read_masks(tensordict, plan, "_reset")
     out = base.first_of(tensordict, plan, whole, **kwargs)
     for transform, shown in zip(transforms, reversed(given), strict=True):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 
 from envkit.specs import Bounded, Categorical, TensorSpec
@@ -15,7 +14,7 @@ from envkit.transforms.keys import Keys
 
 __all__ = ["FlattenObservation", "PermuteTransform", "SqueezeTransform", "UnsqueezeTransform", "rearranged"]
 
-Array = TypeVar("Array", torch.Tensor, np.ndarray)
+Array = Any  # a tensor or a numpy array
 
 
 def rearranged(leaf: TensorSpec, change: Callable[[torch.Tensor], torch.Tensor], what: str) -> TensorSpec:

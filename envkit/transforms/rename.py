@@ -7,7 +7,7 @@ from tensordict import NestedKey, TensorDictBase
 from envkit.errors import SpecError
 from envkit.specs import Composite
 from envkit.transforms.base import Transform
-from envkit.transforms.hiding import OUTPUTS, without
+from envkit.transforms.hiding import OUTPUTS, refuse_other_group, without
 from envkit.transforms.keys import Keys
 from envkit.transforms.leaves import refuse_unknown
 from envkit.transforms.rows import Columns, RowForm, elementwise_rows
@@ -29,11 +29,12 @@ class RenameTransform(Transform):
         create_copy: whether outputs are shown under the old name as well.
 
     Raises:
-        SpecError: the env has no such entry, or has another one of the new name.
+        SpecError: the env has no such entry, or has another one of the new name; an entry leaves the done group it is reset with.
 
     Examples:
         >>> from envkit import GymEnv, TransformedEnv
-        >>> env = TransformedEnv(GymEnv("CartPole-v1"), RenameTransform(["observation"], ["state"], ["action"], ["push"]))
+        >>> renamed = RenameTransform(["observation"], ["state"], ["action"], ["push"])
+        >>> env = TransformedEnv(GymEnv("CartPole-v1"), renamed)
         >>> sorted(env.rollout(3).keys())
         ['done', 'next', 'push', 'state', 'terminated', 'truncated']
     """
@@ -82,9 +83,11 @@ class RenameTransform(Transform):
         refuse_unknown(self, self.in_keys, [specs[role] for role in OUTPUTS], "in_keys")
         refuse_unknown(self, self.in_keys_inv, [specs[role] for role in ("action", "state")], "in_keys_inv")
         names = dict(zip(self.in_keys, self.out_keys, strict=True))
-        out = dict(specs) if self.create_copy else without(self, specs, self.in_keys, moved=self.in_keys)
+        out = dict(specs) if self.create_copy else without(self, specs, self.in_keys, moved=True, back=self.in_keys)
         for role in OUTPUTS:
             out[role] = self._renamed(specs[role], out[role].clone(), names)
+        for in_key, out_key in names.items():
+            refuse_other_group(self, in_key, specs["done"], out_key, out["done"])
         for role in ("action", "state"):
             inputs = {inner: outer for inner, outer in self._pairs if inner in specs[role].keys(True)}
             left = specs[role].clone()

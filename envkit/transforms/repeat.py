@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from tensordict import NestedKey, TensorDictBase
 
-from envkit.core.masks import Masks, blend, mask_of, merge_step, put_masks
+from envkit.core.masks import Masks, any_true, blend, mask_of, merge_step, pop_masks, put_masks
 from envkit.core.plan import Plan, path_of
 from envkit.errors import SpecError
-from envkit.specs import Composite
+from envkit.specs import Bounded, Composite, TensorSpec, Unbounded
 from envkit.transforms.base import Transform
 from envkit.transforms.chance import Chancy
 from envkit.transforms.inside import InnerRows, env_inside
@@ -40,6 +40,7 @@ class FrameSkipTransform(Transform):
         tensor([4., 4.])
     """
 
+    sees_masks = True  # what was not stepped is not to be stepped on
     env_only = "FrameSkipTransform repeats the actions of an env; stored data has the steps it has"
 
     def __init__(self, frame_skip: int = 1, *, max_keys: Keys = None) -> None:
@@ -50,10 +51,15 @@ class FrameSkipTransform(Transform):
 
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         env = env_inside(self)
-        plan, shown = env.plan_for(tensordict.batch_size), {key: next_tensordict.get(key) for key in self.max_keys}
+        plan, tensordict = env.plan_for(tensordict.batch_size), tensordict.copy()
+        stepped = pop_masks(tensordict, plan, "_step") or {}
+        shown = {key: next_tensordict.get(key) for key in self.max_keys}
         for _ in range(self.frame_skip - 1):
-            masks = {sibling(group.done, "_step"): ~next_tensordict.get(group.done) for group in plan.done_groups}
-            if not any(bool(mask.any()) for mask in masks.values()):
+            masks = dict(stepped)
+            for group in plan.done_groups:
+                key, going = sibling(group.done, "_step"), ~next_tensordict.get(group.done)
+                masks[key] = going & masks[key] if key in masks else going
+            if not any_true(masks):
                 break
             given = env.step_mdp(tensordict.copy().set("next", next_tensordict))
             if all(bool(mask.all()) for mask in masks.values()):
@@ -107,9 +113,25 @@ class FrameSkipTransform(Transform):
         return RowForm(step)
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
-        """Changes no spec of observations; rewards, which are summed, lose their bounds."""
+        """Looks for ``max_keys``."""
         refuse_unknown(self, self.max_keys, [specs["observation"]], "max_keys")
         return super().transform_specs(specs)
+
+    def transform_reward_spec(self, reward_spec: Composite) -> Composite:
+        """The spec of sums of one to ``frame_skip`` rewards."""
+        out = reward_spec.clone()
+        for key, leaf in reward_spec.items(True, True):
+            out[key] = self._summed(leaf)
+        return out
+
+    def _summed(self, leaf: TensorSpec) -> TensorSpec:
+        if self.frame_skip == 1:
+            return leaf
+        if not isinstance(leaf, Bounded):
+            return Unbounded(leaf.shape, dtype=leaf.dtype, device=leaf.device)
+        low = torch.minimum(leaf.low, leaf.low * self.frame_skip)
+        high = torch.maximum(leaf.high, leaf.high * self.frame_skip)
+        return Bounded(low, high, leaf.shape, dtype=leaf.dtype, device=leaf.device)
 
     def extra_repr(self) -> str:
         """The options."""
@@ -157,8 +179,8 @@ class StickyAction(Chancy):
 
     def _sticks(self, batch: tuple[int, ...], dims: int) -> np.ndarray:
         """Where the last action is executed, to broadcast to actions of ``dims`` dimensions."""
-        sticks = self._numbers().random(batch) < self.repeat_action_probability
-        return np.asarray(sticks).reshape(*batch, *(1,) * (dims - len(batch)))
+        sticks = self._numbers().random((*batch, *(1,) * (dims - len(batch))))
+        return np.asarray(sticks < self.repeat_action_probability)
 
     def _inv_call(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = self._take(tensordict, self.action_key)

@@ -120,8 +120,9 @@ class LineariseRewards(Transform):
         if not isinstance(leaf, Bounded) or math.inf in (leaf.low.abs().max(), leaf.high.abs().max()):
             return Unbounded(changed.shape, leaf.device, changed.dtype)
         signs = torch.tensor(self.weights or [1.0] * leaf.shape[-1]).sign()
-        ends = [torch.where(signs < 0, *pair) for pair in ((leaf.high, leaf.low), (leaf.low, leaf.high))]
-        return Bounded(*map(self._apply_transform, ends), changed.shape, leaf.device, changed.dtype)
+        low, high = torch.where(signs < 0, leaf.high, leaf.low), torch.where(signs < 0, leaf.low, leaf.high)
+        ends = self._apply_transform(low), self._apply_transform(high)
+        return Bounded(ends[0], ends[1], changed.shape, leaf.device, changed.dtype)
 
 
 class SuccessReward(Transform):

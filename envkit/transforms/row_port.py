@@ -85,7 +85,7 @@ class Chain:
 class ChainRows:
     """A base env and the transforms around it, bound to slabs."""
 
-    advance: Callable[[int], None] | None = None
+    advance: Callable[[int, int], None] | None = None
 
     def __init__(
         self,

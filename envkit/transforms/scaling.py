@@ -160,11 +160,11 @@ class ObservationScaling(_FromBounds):
 
     def _transform_leaf(self, leaf: TensorSpec) -> TensorSpec:
         low, high = self._bounds(leaf)
-        ends = tuple(end.to(low).expand(low.shape).clone() for end in (self.low, self.high))
-        self.scale = (ends[1] - ends[0]) / (high - low)
-        self.loc = ends[0] - low * self.scale
-        self._limits = ends
-        return Bounded(*ends, leaf.shape, dtype=low.dtype, device=leaf.device)
+        least, most = (end.to(low).expand(low.shape).clone() for end in (self.low, self.high))
+        self.scale = (most - least) / (high - low)
+        self.loc = least - low * self.scale
+        self._limits = least, most
+        return Bounded(least, most, leaf.shape, dtype=low.dtype, device=leaf.device)
 
 
 def _single(name: str, keys: Any) -> list[NestedKey]:

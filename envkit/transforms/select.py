@@ -16,19 +16,7 @@ from envkit.transforms.rows import Columns, RowForm
 __all__ = ["ExcludeTransform", "RemoveEmptySpecs", "SelectTransform"]
 
 
-class _Hiding(Transform):
-    """A transform that changes nothing but what is shown: rows need nothing done."""
-
-    def _bind_rows(self, columns: Columns) -> RowForm:
-        return RowForm()
-
-    @property
-    def keeps_state(self) -> bool:
-        """See :attr:`~envkit.Transform.keeps_state`."""
-        return True
-
-
-class SelectTransform(_Hiding):
+class SelectTransform(Transform):
     """Shows the entries that are named, and hides the others.
 
     Rewards, done flags and states, which the env needs to go on, stay. Applied to data outside of an env, only what is
@@ -77,6 +65,14 @@ class SelectTransform(_Hiding):
                 kept.append(key)
         return tensordict.select(*kept)
 
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        return RowForm()
+
+    @property
+    def keeps_state(self) -> bool:
+        """See :attr:`~envkit.Transform.keeps_state`."""
+        return True
+
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Leaves out the other entries."""
         refuse_unknown(self, self.selected_keys, list(specs.values()), "selected_keys")
@@ -94,7 +90,7 @@ class SelectTransform(_Hiding):
         return f"{self.selected_keys}"
 
 
-class ExcludeTransform(_Hiding):
+class ExcludeTransform(Transform):
     """Hides the entries that are named.
 
     Applied to data outside of an env it takes them out at the root and under ``"next"``.
@@ -137,6 +133,14 @@ class ExcludeTransform(_Hiding):
     def _left(self, tensordict: TensorDictBase) -> TensorDictBase:
         return tensordict.exclude(*self.excluded_keys, *(("next", *path_of(key)) for key in self.excluded_keys))
 
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        return RowForm()
+
+    @property
+    def keeps_state(self) -> bool:
+        """See :attr:`~envkit.Transform.keeps_state`."""
+        return True
+
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Leaves the entries out."""
         if self.inverse:
@@ -151,7 +155,7 @@ class ExcludeTransform(_Hiding):
         return f"{self.excluded_keys}, inverse={self.inverse}"
 
 
-class RemoveEmptySpecs(_Hiding):
+class RemoveEmptySpecs(Transform):
     """Hides levels with nothing in them, from specs and data; on the way in those that the env takes are put back.
 
     Examples:
@@ -178,6 +182,14 @@ class RemoveEmptySpecs(_Hiding):
                 size = (*tensordict.batch_size, *shape[self._dims :])
                 tensordict.set(key, TensorDict({}, size, device=tensordict.device))
         return tensordict
+
+    def _bind_rows(self, columns: Columns) -> RowForm:
+        return RowForm()
+
+    @property
+    def keeps_state(self) -> bool:
+        """See :attr:`~envkit.Transform.keeps_state`."""
+        return True
 
     def transform_specs(self, specs: dict[str, Composite]) -> dict[str, Composite]:
         """Leaves out empty levels."""

@@ -57,6 +57,7 @@ class VecNorm(Transform):
         ObservationNorm(in_keys=['observation'], out_keys=['observation'])
     """
 
+    statistics: Any
     placement = "batch"
     sees_masks = True
 

@@ -4,7 +4,7 @@ One family a file, named like the file of the transforms that use it. Where the 
 functions take numpy arrays as well as tensors, and say so.
 """
 
-from envkit.transforms.functional.elementwise import clip, expand_as, sign, weighted_sum
+from envkit.transforms.functional.elementwise import clip, expand_to, sign, weighted_sum
 from envkit.transforms.functional.images import grayscale, resize
 from envkit.transforms.functional.moments import update_moments
 from envkit.transforms.functional.normalise import affine, standardize
@@ -13,7 +13,7 @@ from envkit.transforms.functional.returns import reward_to_go
 __all__ = [
     "affine",
     "clip",
-    "expand_as",
+    "expand_to",
     "grayscale",
     "resize",
     "reward_to_go",

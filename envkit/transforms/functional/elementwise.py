@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-__all__ = ["clip", "expand_as", "sign", "weighted_sum"]
+__all__ = ["clip", "expand_to", "sign", "weighted_sum"]
 
 Array = TypeVar("Array", torch.Tensor, np.ndarray)
 
@@ -20,7 +20,8 @@ def clip(value: Array, low: float | None, high: float | None) -> Array:
         >>> clip(torch.tensor([-3.0, 0.5]), -1.0, None)
         tensor([-1.0000,  0.5000])
     """
-    return value.clip(low, high)
+    out: Any = value.clip(low, high)  # type: ignore[arg-type]
+    return out
 
 
 def sign(value: Array) -> Array:
@@ -54,18 +55,18 @@ def weighted_sum(value: Array, weights: Sequence[float]) -> Array:
     return total
 
 
-def expand_as(value: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """``value`` in the shape of ``other``: dimensions of size 1 are added on the right, then expanded.
+def expand_to(value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """``value`` in another shape: dimensions of size 1 are added on the right, then expanded.
 
     Args:
         value: shape ``[*batch]`` or ``[*batch, 1]``.
-        other: shape ``[*batch, *more]``.
+        shape: ``[*batch, *more]``.
 
     Raises:
         RuntimeError: the shapes do not fit.
 
     Examples:
-        >>> expand_as(torch.tensor([[True], [False]]), torch.zeros(2, 3, 1)).shape
+        >>> expand_to(torch.tensor([[True], [False]]), (2, 3, 1)).shape
         torch.Size([2, 3, 1])
     """
-    return value.reshape((*value.shape, *(1,) * (other.ndim - value.ndim))).expand(other.shape)
+    return value.reshape((*value.shape, *(1,) * (len(shape) - value.ndim))).expand(tuple(shape))

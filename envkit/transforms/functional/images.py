@@ -1,7 +1,7 @@
 """Images: grey levels and sizes.
 
-Where OpenCV is installed (``opencv-python-headless``) it does what it does fastest; without it the same functions go
-through torch, whose results differ by one grey level at most.
+Where OpenCV is installed (``opencv-python-headless``) it makes bytes gray, which takes it a fraction of the time; the
+levels are the same without it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from functools import cache
 from types import ModuleType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
-__all__ = ["Interpolation", "grayscale", "resize", "resize_into", "resizes_arrays"]
+__all__ = ["Interpolation", "grayscale", "mean_over_areas", "resize"]
 
 Array = TypeVar("Array", torch.Tensor, np.ndarray)
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
@@ -52,7 +52,8 @@ def grayscale(image: Array, dim: int = -3) -> Array:
         if cv2 is not None and dim == -1 and image.size:
             return cv2.cvtColor(image.reshape(-1, image.shape[-2], 3), cv2.COLOR_RGB2GRAY).reshape(image.shape[:-1])
         return grayscale(torch.from_numpy(image), dim).numpy()
-    red, green, blue = (image[(..., channel, *(slice(None),) * (-dim - 1))] for channel in range(3))
+    tail: Any = (slice(None),) * (-dim - 1)
+    red, green, blue = (image[(..., channel, *tail)] for channel in range(3))
     if isinstance(image, torch.Tensor) and image.dtype is torch.uint8:
         r, g, b = WEIGHTS
         return (((red.int() * r + green.int() * g) + (blue.int() * b + (1 << SHIFT - 1))) >> SHIFT).to(torch.uint8)
@@ -62,8 +63,9 @@ def grayscale(image: Array, dim: int = -3) -> Array:
 def resize(image: torch.Tensor, height: int, width: int, interpolation: Interpolation = "bilinear") -> torch.Tensor:
     """Images of another size.
 
-    ``"area"`` is the mean over what each new pixel covers (what Atari preprocessing uses); ``"bilinear"`` and
-    ``"bicubic"`` smooth before they shrink. Each image gives the same bits alone and in a batch.
+    ``"area"`` is the mean over what each new pixel covers (what Atari preprocessing uses; OpenCV's ``INTER_AREA`` up to
+    rounding, where images shrink); ``"bilinear"`` and ``"bicubic"`` smooth before they shrink. Each image gives the
+    same bits alone and in a batch.
 
     Args:
         image: uint8 or float ``[..., H, W]``; uint8 is rounded to the nearest level.
@@ -78,14 +80,10 @@ def resize(image: torch.Tensor, height: int, width: int, interpolation: Interpol
         >>> resize(torch.tensor([[0.0, 1.0], [2.0, 5.0]]), 1, 1, "area")
         tensor([[2.]])
     """
-    if not image.is_cuda and not image.requires_grad:
-        source = image.contiguous().numpy()
-        if resizes_arrays(source, height, width, interpolation):
-            out = torch.empty((*image.shape[:-2], height, width), dtype=image.dtype)
-            resize_into(source, out.numpy())
-            return out
     if interpolation == "area":
-        return _mean_over_areas(image, height, width)
+        if image.is_cuda or image.requires_grad:
+            return mean_over_areas(image, height, width)
+        return torch.from_numpy(mean_over_areas(image.contiguous().numpy(), height, width))
     flat = image.reshape(-1, 1, *image.shape[-2:])
     levels = flat if flat.is_floating_point() else flat.float()
     smooth = interpolation in ("bilinear", "bicubic")
@@ -95,55 +93,48 @@ def resize(image: torch.Tensor, height: int, width: int, interpolation: Interpol
     return out.reshape(*image.shape[:-2], height, width)
 
 
-def resizes_arrays(source: np.ndarray, height: int, width: int, interpolation: Interpolation) -> bool:
-    """Whether :func:`resize_into` does this job: OpenCV is there, and takes means over areas of this dtype.
+def mean_over_areas(image: Array, height: int, width: int) -> Array:
+    """The mean over what each new pixel covers: see :func:`resize`.
 
-    Where something has to grow OpenCV's areas are none.
-    """
-    shrinks = source.shape[-2] >= height and source.shape[-1] >= width
-    return interpolation == "area" and shrinks and source.dtype in (np.uint8, np.float32) and opencv() is not None
-
-
-def resize_into(source: np.ndarray, target: np.ndarray) -> None:
-    """Means over areas, by OpenCV.
+    Rows and columns are summed by matrix products, which fall into small blocks where old and new size have a common
+    divisor. The sums of uint8 are whole numbers, exact in any order.
 
     Args:
-        source: contiguous uint8 or float32 ``[..., H, W]``.
-        target: contiguous, of the same dtype and leading dimensions, and smaller; written.
+        image: tensor or numpy array, uint8 or float ``[..., H, W]``.
+        height: of the result.
+        width: of the result.
     """
-    cv2 = opencv()
-    assert cv2 is not None  # as `resizes_arrays` has found
-    size, area = target.shape[:-3:-1], cv2.INTER_AREA
-    images, results = source.reshape(-1, *source.shape[-2:]), target.reshape(-1, *target.shape[-2:])
-    for image, result in zip(images, results, strict=True):
-        cv2.resize(image, size, dst=result, interpolation=area)
-
-
-def _mean_over_areas(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Two matrix products. Those of uint8 are sums of integers, exact in any order."""
     old_height, old_width = image.shape[-2:]
-    exact = not image.is_floating_point()
-    # The largest sum has to be a whole number that the dtype holds.
-    small = 255 * old_height * old_width < 1 << 24
-    dtype = (torch.float32 if small else torch.float64) if exact else image.dtype
-    down, across = (
-        torch.from_numpy(_overlaps(old, new)).to(image.device, dtype)
-        for old, new in ((old_height, height), (old_width, width))
-    )
-    levels, count = image.to(dtype), old_height * old_width
-    if exact or image.is_cuda:
-        out = down @ levels @ across.T
-    else:  # one by one: a product of another shape may be summed in another order
-        flat = levels.reshape(-1, old_height, old_width)
-        out = torch.stack([down @ each @ across.T for each in flat]).reshape(*image.shape[:-2], height, width)
-    out = out / count
-    return out.round().to(image.dtype) if exact else out
+    dtype = str(image.dtype).removeprefix("torch.")
+    exact = dtype == "uint8"
+    if not exact and isinstance(image, np.ndarray) and image.ndim > 2:
+        # One by one: a product of another shape may be summed in another order.
+        each = [mean_over_areas(one, height, width) for one in image.reshape(-1, old_height, old_width)]
+        return np.stack(each).reshape(*image.shape[:-2], height, width)
+    if exact:  # the largest sum has to be a whole number that the dtype holds
+        dtype = "float32" if 255 * old_height * old_width < 1 << 24 else "float64"
+    down, across = (_block(old, new, dtype) for old, new in ((old_height, height), (old_width, width)))
+    levels: Any = image
+    if isinstance(image, torch.Tensor):
+        down, across = (torch.from_numpy(block).to(image.device) for block in (down, across))
+        levels = levels.to(down.dtype)
+    else:
+        levels = levels.astype(dtype)
+    rows = down @ levels.reshape(-1, down.shape[1], old_width)
+    out = (rows.reshape(-1, across.shape[1]) @ across.T) / (down.shape[1] * across.shape[1])
+    if exact:
+        out = out.round()
+        out = out.to(torch.uint8) if isinstance(out, torch.Tensor) else out.astype(np.uint8)
+    return out.reshape(*image.shape[:-2], height, width)
 
 
 @cache
-def _overlaps(old: int, new: int) -> np.ndarray:
-    """How much of each old pixel every new one covers, in whole parts of which a new pixel has ``old``: [new, old]."""
-    step = math.lcm(old, new)
-    edges, cuts = np.arange(old + 1) * (step // old), np.arange(new + 1) * (step // new)
+def _block(old: int, new: int, dtype: str) -> np.ndarray:
+    """How much of each old pixel every new one covers, in whole parts of which a new pixel has as many as columns.
+
+    For sizes with a common divisor this repeats itself, and is told once.
+    """
+    old, new = old // math.gcd(old, new), new // math.gcd(old, new)
+    edges, cuts = np.arange(old + 1) * new, np.arange(new + 1) * old
     first, last = np.maximum(edges[:-1], cuts[:-1, None]), np.minimum(edges[1:], cuts[1:, None])
-    return (last - first).clip(0) * old // (step // new)
+    return (last - first).clip(0).astype(dtype)

@@ -79,8 +79,7 @@ print(env.rollout(3)["next", "observation"].flatten().tolist(), flush=True)
 ENDS = {
     "exit": ("sys.exit(3)", 3),
     "exception": ("raise ValueError('the end')", 1),
-    "falling off": ("", 0),
-    "os._exit": ("os._exit(4)", 4),
+    "kill": ("os.kill(os.getpid(), signal.SIGKILL)", -9),
 }
 
 
@@ -103,7 +102,7 @@ def run(tmp_path, source, *arguments, seconds=120):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
-@pytest.mark.parametrize(("method", "end"), [("fork", "exception"), ("forkserver", "exit"), ("spawn", "falling off")])
+@pytest.mark.parametrize(("method", "end"), [("fork", "exception"), ("forkserver", "kill"), ("spawn", "exit")])
 def test_scripts(method, end, tmp_path, faults):
     last, code = ENDS[end]
     process, out, err = run(tmp_path, SCRIPT + last, method)

@@ -30,7 +30,7 @@ class TestPacked:
         [
             (lambda: LOCK, "LOCK"),
             (lambda: (lambda: LOCK)(), "LOCK"),
-            (lambda held=threading.Lock(): held, "it"),
+            (lambda held=LOCK: held, "held"),
             ({"a": [1, threading.Lock()]}, r"\['a'\]\[1\]"),
             (Holder(Holder(threading.Lock())), r"\.part\.part"),
             (Holder(threading.Lock()).make, r"\.part"),

@@ -383,12 +383,14 @@ class TestParts:
         with pytest.raises(TypeError, match=r"found auto_reset=True; give it to the envs"):
             make(auto_reset=True)[0]
 
-    def test_end_with_the_whole(self, make):
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_are_closed_together(self, first, make):
         env = make()
-        part = env[0]
-        env.close()
-        with pytest.raises(ClosedEnvError):
-            part.reset()
+        batches = [env, env[0]]
+        batches[first].close()
+        for batch in batches:
+            with pytest.raises(ClosedEnvError, match="make a new one"):
+                batch.reset()
 
 
 class TestOptions:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -176,6 +178,30 @@ class Choosy(EnvBase):
         return tensordict.set("action", torch.tensor([float(self.count)]))
 
 
+class Dice(EnvBase):
+    """Draws from the global generators of its process."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_spec = Unbounded((3,))
+        self.action_spec = Categorical(2)
+
+    def _set_seed(self, seed):
+        pass
+
+    def _throw(self):
+        self.count += 1
+        return torch.tensor([random.random(), np.random.rand(), torch.rand(()).item()])
+
+    def _reset(self, tensordict=None):
+        self.count = 0
+        return TensorDict({"observation": self._throw()})
+
+    def _step(self, tensordict):
+        over = torch.tensor([self.count == 5])
+        return TensorDict({"observation": self._throw(), "reward": torch.ones(1), "done": over})
+
+
 def cartpole():
     return GymEnv("CartPole-v1", max_episode_steps=12)
 
@@ -199,8 +225,8 @@ CASES = {
     "native_continuous": lambda: TransformedEnv(PendulumEnv(), StepCounter(max_steps=6)),
     "serial": lambda: SerialEnv(2, cartpole),
     "choosy": Choosy,
+    "dice": Dice,
 }
-FIXTURES = ("walk", "mapping_env", "two_agents")
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +321,7 @@ def test_truncated_at_the_end(pair):
     assert found["next", "truncated"][:, -1].all()
 
 
-@pytest.mark.parametrize("pair", [ALIKE[0], ALIKE[NAMES.index("walk")]], indirect=True)
+@pytest.mark.parametrize("pair", [ALIKE[NAMES.index(name)] for name in ("cartpole", "walk", "dice")], indirect=True)
 class TestLoops:
     def test_callbacks(self, pair):
         def data(env):
@@ -314,7 +340,9 @@ class TestLoops:
 
         def answer(observation):
             score = observation.double().sum(-1, keepdim=True)
-            action = (score > 0).long().squeeze(-1) if like.shape == (3,) else score.expand(like.shape).tanh().float()
+            action = (
+                (score > 0).long().squeeze(-1) if like.dtype is torch.int64 else score.expand(like.shape).tanh().float()
+            )
             return action, score, torch.full_like(score, 0.5)
 
         policy = TensorDictModule(answer, in_keys=[key], out_keys=["action", "score", ("next", "guess")])

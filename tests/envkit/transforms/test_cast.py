@@ -10,6 +10,7 @@ from envkit import (
     Bounded,
     Composite,
     DoubleToFloat,
+    DTypeCastTransform,
     EnvBase,
     GymEnv,
     GymWrapper,
@@ -193,3 +194,31 @@ def test_a_simulator_that_takes_float64():
     data = env.rollout(20)
     assert data["observation"].dtype is data["action"].dtype is F32
     assert torch.equal(data["next", "observation"], (data["action"].double() / 3).float())
+
+
+class TestDTypeCast:
+    def test_promises(self, kit):
+        kit.all(Doubles, lambda: DTypeCastTransform(F64, F32))
+        kit.all(Doubles, lambda: DTypeCastTransform(torch.int64, F32))
+        assert kit.on_rows(TransformedEnv(GymEnv("CartPole-v1"), DTypeCastTransform(F32, F64)))
+
+    def test_same_as_double_to_float(self, kit, tools):
+        chains = [DoubleToFloat(), DTypeCastTransform(F64, F32)]
+        envs = [TransformedEnv(Doubles(), transform) for transform in chains]
+        assert envs[0].specs == envs[1].specs
+        actions = tools.draw_actions(envs[0], 5)
+        tools.assert_same(*(kit.rollout(env, actions) for env in envs))
+
+    def test_chosen_keys(self):
+        env = TransformedEnv(Doubles(), DTypeCastTransform(torch.int64, torch.int32, "count", "short"))
+        data = env.rollout(2)
+        assert (data["count"].dtype, data["short"].dtype) == (torch.int64, torch.int32)
+
+    def test_round_trip(self, kit):
+        kit.round_trip(DTypeCastTransform(F64, F32, in_keys_inv="action"), Bounded(-1.0, 1.0, (2,), dtype=F64))
+
+    def test_another_dtype(self):
+        with pytest.raises(
+            SpecError, match=r"DTypeCastTransform: 'count': .* expected dtype torch.float64, found torch.int64"
+        ):
+            TransformedEnv(Doubles(), DTypeCastTransform(F64, F32, "count"))

@@ -44,7 +44,7 @@ def moments(env, i=0):
 
 
 def shown(plain, actions, tools):
-    """Every value that a loop sees of an env, in their order: first ones where an episode begins, then those after it."""
+    """Every value that a loop sees of an env: first ones where an episode begins, and those after each step."""
     data = plain.rollout(len(actions), tools.FixedPolicy(actions), break_when_any_done=False)
     values = [data["observation"][:, 0]]
     for t in range(len(actions)):
@@ -145,7 +145,7 @@ class TestInEnvs:
         assert not torch.equal(out["observation"][0], td["observation"][0])
 
     def test_integers_become_floats(self, mapping_env, kit):
-        make = lambda: SerialEnv(2, mapping_env)  # noqa: E731
+        make = lambda: SerialEnv(2, mapping_env)
         env = normed(make(), in_keys=["count"])
         assert env.observation_spec["count"].dtype is torch.float32
         kit.ports_agree(make, lambda: VecNorm(["count"]))
@@ -161,7 +161,7 @@ class TestInEnvs:
         assert all(torch.equal(value, found[3][key]) for key, value in found[1].items(True, True))
 
     def test_does_not_belong_on_one_of_a_batch(self):
-        with pytest.raises(SpecError, match="VecNorm belongs on a batch as a whole"):
+        with pytest.raises(SpecError, match=r"VecNorm belongs on a batch as a whole"):
             SerialEnv(2, lambda: normed(pendulum()))
 
     def test_same_as_gymnasium(self):
@@ -172,7 +172,10 @@ class TestInEnvs:
         rms.count, rms.mean, rms.var = 0.0, rms.mean.astype(np.float64), rms.var.astype(np.float64)
         expected = [venv.reset(seed=list(range(4)))[0]] + [venv.step(action)[0] for action in actions]
         env = normed(
-            SerialEnv(4, lambda: GymEnv("Pendulum-v1", max_episode_steps=500)), in_keys=["observation"], decay=1.0, eps=1e-8
+            SerialEnv(4, lambda: GymEnv("Pendulum-v1", max_episode_steps=500)),
+            in_keys=["observation"],
+            decay=1.0,
+            eps=1e-8,
         )
         raw = gymnasium.make_vec("Pendulum-v1", 4, max_episode_steps=500)
         first = raw.reset(seed=list(range(4)))[0]
@@ -200,7 +203,7 @@ class TestFrozen:
     def test_is_a_transform_like_others(self, kit):
         env = normed(pendulums())
         env.rollout(5)
-        make = lambda: env.transform[0].clone().freeze()  # noqa: E731
+        make = lambda: env.transform[0].clone().freeze()
         kit.ports_agree(pendulums, make)
         kit.stored_data_agrees(pendulums, make)
 
@@ -217,7 +220,7 @@ class TestFrozen:
     def test_without_statistics(self):
         env = TransformedEnv(pendulums(), VecNorm().freeze())
         for use in (env.reset, lambda: env.rollout(2), lambda: VecNorm(["a"])(TensorDict({"a": torch.ones(1)}))):
-            with pytest.raises(RuntimeError, match="VecNorm: '(observation|a)': expected statistics, found none"):
+            with pytest.raises(RuntimeError, match=r"VecNorm: '(observation|a)': expected statistics, found none"):
                 use()
 
 
@@ -239,7 +242,7 @@ class TestExport:
         tools.assert_same(kit.rollout(TransformedEnv(pendulums(), norms), actions), kit.rollout(env, actions))
 
     def test_without_statistics(self):
-        with pytest.raises(RuntimeError, match="expected statistics, found none"):
+        with pytest.raises(RuntimeError, match=r"expected statistics, found none"):
             VecNorm().to_observation_norm()
 
 
