@@ -15,6 +15,7 @@ from envkit.transforms.elementwise import ClipTransform, ObservationTransform, S
 from envkit.transforms.encoders import R3MTransform, VC1Transform, VIPRewardTransform, VIPTransform
 from envkit.transforms.env import TransformedEnv
 from envkit.transforms.episode import InitTracker, RewardSum, StepCounter
+from envkit.transforms.episode_stats import EpisodeStats
 from envkit.transforms.finite import FiniteTensorDictCheck
 from envkit.transforms.frames import CatFrames, TimeMaxPool
 from envkit.transforms.function import FunctionTransform
@@ -24,7 +25,9 @@ from envkit.transforms.join import CatTensors, Stack
 from envkit.transforms.kl import KLRewardTransform
 from envkit.transforms.lives import EndOfLifeTransform
 from envkit.transforms.loading import DataLoadingPrimer
+from envkit.transforms.module import ModuleTransform
 from envkit.transforms.multi_action import MultiAction
+from envkit.transforms.multi_step import MultiStepTransform
 from envkit.transforms.noise import gSDENoise
 from envkit.transforms.normalise import ObservationNorm
 from envkit.transforms.primer import TensorDictPrimer
@@ -37,13 +40,17 @@ from envkit.transforms.rewards import BinarizeReward, LineariseRewards, RewardCl
 from envkit.transforms.scaling import ActionScaling, ObservationScaling, RewardScaling
 from envkit.transforms.select import ExcludeTransform, RemoveEmptySpecs, SelectTransform
 from envkit.transforms.sequences import BurnInTransform, RandomCropTensorDict
+from envkit.transforms.stored import ActionChunkTransform, NextObservationDelta, NextStateReconstructor, PolicyAgeFilter
 from envkit.transforms.text import Tokenizer
+from envkit.transforms.time import DelayObservation, TimeAwareObservation
 from envkit.transforms.trajectory import Timer, TrajCounter
+from envkit.transforms.truncation import RandomTruncationTransform
 from envkit.transforms.turns import ConditionalPolicySwitch, ConditionalSkip
 from envkit.transforms.vec_gym import VecGymEnvTransform
 from envkit.transforms.vec_norm import VecNorm
 
 __all__ = [
+    "ActionChunkTransform",
     "ActionDiscretizer",
     "ActionMask",
     "ActionScaling",
@@ -62,11 +69,13 @@ __all__ = [
     "Crop",
     "DTypeCastTransform",
     "DataLoadingPrimer",
+    "DelayObservation",
     "DeviceCastTransform",
     "DiscreteActionProjection",
     "DoneTransform",
     "DoubleToFloat",
     "EndOfLifeTransform",
+    "EpisodeStats",
     "ExcludeTransform",
     "ExpandAs",
     "FiniteTensorDictCheck",
@@ -80,7 +89,11 @@ __all__ = [
     "InitTracker",
     "KLRewardTransform",
     "LineariseRewards",
+    "ModuleTransform",
     "MultiAction",
+    "MultiStepTransform",
+    "NextObservationDelta",
+    "NextStateReconstructor",
     "NoopResetEnv",
     "ObservationDiscretizer",
     "ObservationNorm",
@@ -88,8 +101,10 @@ __all__ = [
     "ObservationTransform",
     "PermuteTransform",
     "PinMemoryTransform",
+    "PolicyAgeFilter",
     "R3MTransform",
     "RandomCropTensorDict",
+    "RandomTruncationTransform",
     "RemoveEmptySpecs",
     "RenameTransform",
     "Resize",
@@ -108,6 +123,7 @@ __all__ = [
     "TargetReturn",
     "TensorDictPrimer",
     "TerminateTransform",
+    "TimeAwareObservation",
     "TimeMaxPool",
     "Timer",
     "ToTensorImage",

@@ -169,6 +169,8 @@ class VIPRewardTransform(VIPTransform):
         True
     """
 
+    goal_image: torch.Tensor | None
+
     def __init__(
         self, goal_image: torch.Tensor | None = None, reward_key: NestedKey = "reward", **kwargs: object
     ) -> None:

@@ -21,12 +21,12 @@ class KLRewardTransform(Transform):
     policy that acts in it.
 
     Args:
-        actor: the reference policy: a module whose ``get_dist(tensordict)`` returns a distribution of actions. It is not
-            trained by what is computed here, and is no part of ``state_dict()``.
+        actor: the reference policy: a module whose ``get_dist(tensordict)`` returns a distribution of actions. It is
+            not trained by what is computed here, and is no part of ``state_dict()``.
         coef: the weight of the divergence.
         in_keys: the reward, below ``"next"``; ``"reward"`` by default.
         out_keys: name of the result; the same by default.
-        log_prob_key: log-probabilities of the actions under the policy that chose them, ``[*batch]`` or ``[*batch, 1]``.
+        log_prob_key: log-probabilities of the actions under the policy that chose them, one for each reward.
         action_key: the actions.
 
     References:
@@ -37,9 +37,8 @@ class KLRewardTransform(Transform):
         >>> class Uniform(torch.nn.Module):
         ...     def get_dist(self, tensordict):
         ...         return torch.distributions.Categorical(torch.ones(*tensordict.batch_size, 4))
-        >>> data = TensorDict(
-        ...     {"action": torch.tensor([2]), "sample_log_prob": torch.zeros(1), "next": {"reward": torch.ones(1, 1)}}, [1]
-        ... )
+        >>> data = TensorDict({"action": torch.tensor([2]), "sample_log_prob": torch.zeros(1)}, [1])
+        >>> data["next", "reward"] = torch.ones(1, 1)
         >>> KLRewardTransform(Uniform(), coef=0.5)(data)["next", "reward"]
         tensor([[0.3069]])
     """

@@ -18,8 +18,8 @@ __all__ = ["Tokenizer"]
 class Tokenizer(Transform):
     """Shows text as tokens, and takes tokens where the env takes text.
 
-    Tokens are int64 ``[*batch, max_length]``: shorter texts are padded on the right, of longer ones the first tokens are
-    kept. Beside them stands a bool of the same shape, True where there is a token.
+    Tokens are int64 ``[*batch, max_length]``: shorter texts are padded on the right, of longer ones the first tokens
+    are kept. Beside them stands a bool of the same shape, True where there is a token.
 
     Args:
         in_keys: texts of the env, ``["text"]`` by default if there are no ``in_keys_inv``.

@@ -21,9 +21,9 @@ __all__ = ["VecGymEnvTransform"]
 class VecGymEnvTransform(AutoResetTransform):
     """Puts last observations where they belong, for a batch of envs that resets itself in the same step.
 
-    Such an env returns, with a done flag, the first observation of the next episode, and the last one of the old episode
-    below ``final_name``. That one is moved under ``"next"``, and the first one to the root of the next step. It must be
-    the innermost transform. :class:`~envkit.GymVectorWrapper` needs none.
+    Such an env returns, with a done flag, the first observation of the next episode, and the last one of the old
+    episode below ``final_name``. That one is moved under ``"next"``, and the first one to the root of the next step. It
+    must be the innermost transform. :class:`~envkit.GymVectorWrapper` needs none.
 
     Args:
         final_name: the level of observations that has, for each observation, what it was at the end of an episode; it

@@ -113,8 +113,9 @@ def mean_over_areas(image: Array, height: int, width: int) -> Array:
         return np.stack(each).reshape(*image.shape[:-2], height, width)
     if exact:  # the largest sum has to be a whole number that the dtype holds
         dtype = "float32" if 255 * old_height * old_width < 1 << 24 else "float64"
-    down, across = (_block(old, new, dtype) for old, new in ((old_height, height), (old_width, width)))
     levels: Any = image
+    down: Any = _block(old_height, height, dtype)
+    across: Any = _block(old_width, width, dtype)
     if isinstance(image, torch.Tensor):
         down, across = (torch.from_numpy(block).to(image.device) for block in (down, across))
         levels = levels.to(down.dtype)

@@ -81,11 +81,11 @@ def torchrl_chain(size: int) -> Sample:
 
 
 def envkit_atari(size: int) -> Sample:
-    from envkit import CatFrames, Compose, GrayScale, Resize, ToTensorImage
+    from envkit import CatFrames, Compose, GrayScale, Resize
 
     keys = {"in_keys": ["observation"]}
     resize = Resize(84, 84, interpolation="area", **keys)
-    chain = Compose(ToTensorImage(**keys), GrayScale(**keys), resize, CatFrames(N=4, dim=-3, **keys))
+    chain = Compose(GrayScale(channel_dim=-1, **keys), resize, CatFrames(N=4, dim=-3, **keys))
     return rollout_rate(batch(ATARI.make, chain), ATARI, size)
 
 

@@ -167,7 +167,7 @@ class TestStoredFrames:
             frames(TensorDict({"x": torch.zeros(3)}))
         with pytest.raises(KeyError, match="CatFrames: 'x' is missing"):
             frames(TensorDict({"y": torch.zeros(3, 1)}, [3]))
-        with pytest.raises(KeyError, match="CatFrames: .*next.*done.* is missing"):
+        with pytest.raises(KeyError, match=r"CatFrames: .*next.*done.* is missing"):
             frames(TensorDict({"x": torch.zeros(3, 1), "next": {"x": torch.zeros(3, 1)}}, [3]))
 
     @few

@@ -1,0 +1,71 @@
+"""What lies ahead of each step of stored sequences."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["chunks_ahead", "n_step_returns"]
+
+
+def n_step_returns(
+    reward: torch.Tensor, done: torch.Tensor, n_steps: int, gamma: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Discounted sums of the next ``n_steps`` rewards, up to the end of an episode: :math:`\sum_k \gamma^k r_{t+k}`.
+
+    Args:
+        reward: ``[*batch, time, *rest]``.
+        done: bool ``[*batch, time]``, whether an episode ends with a step.
+        n_steps: how many rewards there are at most; fewer where the sequence ends.
+        gamma: the discount.
+
+    Returns:
+        The sums, shaped like ``reward``, and how many rewards each has, int64 ``[*batch, time]``.
+
+    References:
+        Sutton and Barto, "Reinforcement Learning: An Introduction", 2nd edition, 2018, equation (7.1).
+
+    Examples:
+        >>> done = torch.tensor([False, False, True, False])
+        >>> n_step_returns(torch.tensor([1.0, 2.0, 4.0, 8.0]), done, 2, 0.5)
+        (tensor([2., 4., 4., 8.]), tensor([2, 2, 1, 1]))
+    """
+    dim = done.ndim - 1
+    total, count = torch.zeros_like(reward), torch.zeros_like(done, dtype=torch.int64)
+    going = torch.ones_like(done)
+    steps = done.shape[dim]
+    for k in range(min(n_steps, steps)):
+        here = going.narrow(dim, 0, steps - k)
+        ahead = reward.narrow(dim, k, steps - k)
+        wide = here.reshape(*here.shape, *(1,) * (reward.ndim - done.ndim))
+        total.narrow(dim, 0, steps - k).add_(torch.where(wide, gamma**k * ahead, torch.zeros_like(ahead)))
+        count.narrow(dim, 0, steps - k).add_(here)
+        going = (here & ~done.narrow(dim, k, steps - k)).clone()
+    return total, count
+
+
+def chunks_ahead(value: torch.Tensor, ends: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The values of each step and of those after it, up to the end of an episode, whose last value fills up the rest.
+
+    Args:
+        value: ``[*batch, time, *rest]``.
+        ends: bool ``[*batch, time]``, whether an episode ends with a step.
+        size: how many there are.
+
+    Returns:
+        ``[*batch, time, size, *rest]``, and a bool ``[*batch, time, size]`` that is True where there was none left.
+
+    Examples:
+        >>> ahead, padded = chunks_ahead(torch.arange(4), torch.tensor([False, True, False, False]), 3)
+        >>> ahead.tolist()
+        [[0, 1, 1], [1, 1, 1], [2, 3, 3], [3, 3, 3]]
+    """
+    dim, steps = ends.ndim - 1, ends.shape[-1]
+    place = torch.arange(steps, device=ends.device)
+    stops = torch.where(ends, place, steps - 1)
+    last = stops.flip(-1).cummin(-1).values.flip(-1)
+    wanted = place.unsqueeze(-1) + torch.arange(size, device=ends.device)
+    found = torch.minimum(wanted.expand(*ends.shape, size), last.unsqueeze(-1))
+    index = found.reshape(*ends.shape[:-1], -1)
+    rest = value.shape[ends.ndim :]
+    index = index.reshape(*index.shape, *(1,) * len(rest)).expand(*index.shape, *rest)
+    return value.gather(dim, index).reshape(*ends.shape, size, *rest), wanted > last.unsqueeze(-1)
