@@ -24,9 +24,9 @@ __all__ = ["EpisodeStats"]
 class EpisodeStats(Transform):
     """Keeps return, length and time of each episode, as Gymnasium's ``RecordEpisodeStatistics`` does.
 
-    Below ``stats_key`` stand ``"r"``, the sum of the rewards so far (float64), ``"l"``, the number of steps (int64), and
-    ``"t"``, the seconds since the reset (float64), each ``[*batch, 1]``: at the end of an episode they are those of the
-    whole. The last ``buffer_length`` episodes are kept in :attr:`return_queue`, :attr:`length_queue` and
+    Below ``stats_key`` stand ``"r"``, the sum of the rewards so far (float64), ``"l"``, the number of steps (int64),
+    and ``"t"``, the seconds since the reset (float64; resets of others of the batch do not count), each ``[*batch, 1]``:
+    at the end of an episode they are those of the whole. The last ``buffer_length`` episodes are kept in :attr:`return_queue`, :attr:`length_queue` and
     :attr:`time_queue`, in the order in which they ended.
 
     Args:
@@ -123,8 +123,8 @@ class EpisodeStats(Transform):
         reward = specs["reward"].get(self.reward_key, None)
         if done is None or reward is None or reward.shape != done.shape:
             raise SpecError(
-                f"EpisodeStats: expected a reward {self.reward_key!r} of the shape of the flag 'done', found {reward} and "
-                f"{done}"
+                f"EpisodeStats: expected a reward {self.reward_key!r} of the shape of the flag 'done', found {reward} "
+                f"and {done}"
             )
         if self.stats_key in observation.keys(True):
             raise SpecError(f"EpisodeStats: expected no observation {self.stats_key!r} in the env inside, found one")

@@ -20,8 +20,8 @@ class MultiStepTransform(Transform):
     Each step's ``"next"`` is replaced by that of the step ``n_steps - 1`` later, or of the last one of its episode; the
     reward by the discounted sum of the rewards on the way; ``"steps_to_next_obs"`` says how many those were.
 
-    The last batch dimension is time. Steps whose future is not written yet wait for the next :meth:`inv`: at first there
-    are ``n_steps - 1`` transitions fewer than steps, and what is written has to go on where it stopped (or see
+    The last batch dimension is time. Steps whose future is not written yet wait for the next :meth:`inv`: at first
+    there are ``n_steps - 1`` transitions fewer than steps, and what is written has to go on where it stopped (or see
     :meth:`flush`). What has more batch dimensions than time comes flattened, one transition a row.
 
     Args:

@@ -91,10 +91,12 @@ def _take(tensordict: TensorDictBase, plan: Plan, name: str) -> tuple[TensorDict
 
 def _in_another_form(tensordict: TensorDictBase, plan: Plan) -> list[NestedKey]:
     """Entries of the base env that transforms show in another shape or dtype under the same name."""
-    found = [(key, tensordict.get(key, None)) for key in (*plan.observation_keys, *plan.done_keys)]
-    leaves = [(key, value, plan.root_spec[key]) for key, value in found if isinstance(value, torch.Tensor)]
+    # What has no shape of its own cannot be told from something else.
+    leaves = [(key, plan.root_spec[key]) for key in (*plan.observation_keys, *plan.done_keys)]
+    fixed = [(key, leaf) for key, leaf in leaves if leaf.dtype is not None and not leaf.has_dynamic_shape]
+    found = [(key, tensordict.get(key, None), leaf) for key, leaf in fixed if not plan.is_ragged(key)]
     return [
         key
-        for key, value, leaf in leaves
-        if not leaf.has_dynamic_shape and (value.shape != leaf.shape or value.dtype is not leaf.dtype)
+        for key, value, leaf in found
+        if isinstance(value, torch.Tensor) and (value.shape != leaf.shape or value.dtype is not leaf.dtype)
     ]
