@@ -11,11 +11,10 @@ import socket
 import struct
 import sys
 import threading
-import time
 import types
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -78,9 +77,8 @@ class Ends:
 
     def exit_code(self) -> int | None:
         """How a process that is gone has ended: below 0 for a signal; None if nobody knows."""
-        deadline = time.monotonic() + 1.0  # the fork server hears of it first, and passes it on
-        while self.process.exitcode is None and time.monotonic() < deadline:
-            time.sleep(0.002)
+        if self.process.exitcode is None:
+            wait([self.process.sentinel], 1.0)  # the fork server hears of it first, and passes it on
         return self.process.exitcode
 
     def send_signal(self, number: int) -> None:

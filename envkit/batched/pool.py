@@ -128,7 +128,8 @@ class WorkerPool:
             ends.release()
         self._losses.errors.pop(worker, None)
         self._messages.forget(worker)
-        return self._begin({worker: payload})[0]
+        with self._closing_if_interrupted():
+            return self._begin({worker: payload})[0]
 
     # ---------------------------------------------------------------- posts
 
@@ -278,7 +279,7 @@ class WorkerPool:
     def _closing_if_interrupted(self) -> Iterator[None]:
         try:
             yield
-        except KeyboardInterrupt:  # half of a message may have been sent, or read
+        except KeyboardInterrupt:  # a worker may have been started, or a message sent or read, by half
             self.close()
             raise
 

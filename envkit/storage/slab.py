@@ -265,6 +265,9 @@ def _level(
         below = {place: path for place, path in paths.items() if path[depth] == name}
         levels.append((name, _level((*prefix, name), below, spec, batch_size, device, loose)))
 
+    if not (wrapped or levels):
+        return lambda values: unchecked({name: values[place] for name, place in leaves}, size, device)
+
     def build(values: Sequence[Any]) -> TensorDict:
         made: dict[str, Any] = {name: values[place] for name, place in leaves}
         for name, place in wrapped:

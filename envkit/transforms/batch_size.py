@@ -60,7 +60,7 @@ class BatchSizeTransform(Transform):
         return next_tensordict if self._expands else self._reshaped(next_tensordict)
 
     def _inv_call(self, tensordict: TensorDictBase) -> TensorDictBase:
-        return tensordict if self._expands else tensordict.reshape(self._inside)
+        return tensordict if self._inside is None else tensordict.reshape(self._inside)
 
     def _reset_env_preprocess(self, tensordict: TensorDictBase | None) -> TensorDictBase | None:
         if tensordict is None:

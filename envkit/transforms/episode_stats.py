@@ -25,9 +25,9 @@ class EpisodeStats(Transform):
     """Keeps return, length and time of each episode, as Gymnasium's ``RecordEpisodeStatistics`` does.
 
     Below ``stats_key`` stand ``"r"``, the sum of the rewards so far (float64), ``"l"``, the number of steps (int64),
-    and ``"t"``, the seconds since the reset (float64; resets of others of the batch do not count), each ``[*batch, 1]``:
-    at the end of an episode they are those of the whole. The last ``buffer_length`` episodes are kept in :attr:`return_queue`, :attr:`length_queue` and
-    :attr:`time_queue`, in the order in which they ended.
+    and ``"t"``, the seconds since the reset (float64; resets of others of the batch do not count), each
+    ``[*batch, 1]``: at the end of an episode they are those of the whole. The last ``buffer_length`` episodes are kept
+    in :attr:`return_queue`, :attr:`length_queue` and :attr:`time_queue`, in the order in which they ended.
 
     Args:
         buffer_length: how many episodes.

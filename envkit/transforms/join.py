@@ -60,7 +60,7 @@ class CatTensors(Transform):
         self._all = in_keys is None
         self.out_key, self.out_keys = out_key, [out_key]
         self.dim, self.del_keys, self.sort = dim, del_keys, sort
-        self._use([] if in_keys is None else listed(in_keys))  # type: ignore[arg-type]
+        self._use([] if in_keys is None else listed(in_keys))
 
     def _use(self, keys: list[NestedKey]) -> None:
         self.in_keys = sorted(keys, key=str) if self.sort else keys
@@ -186,8 +186,8 @@ class Stack(Transform):
                 f"Stack: dim: expected a negative number, counted from the end, so that a batch makes no difference; "
                 f"found {dim}"
             )
-        self.in_keys, self.out_key = listed(in_keys), out_key  # type: ignore[arg-type]
-        self.in_keys_inv = listed(in_keys_inv)  # type: ignore[arg-type]
+        self.in_keys, self.out_key = listed(in_keys), out_key
+        self.in_keys_inv = listed(in_keys_inv)
         self.out_key_inv = out_key if out_key_inv is None else out_key_inv
         self.out_keys, self.out_keys_inv = [out_key], [self.out_key_inv] if self.in_keys_inv else []
         self.dim, self.del_keys = dim, del_keys
@@ -236,7 +236,7 @@ class Stack(Transform):
                 raise SpecError(f"Stack: expected no entry {out_key!r} in the env inside, found one")
             for key in keys if outward else ():
                 self._refuse_loose(key, spec, specs["done"], out["done"])
-            left[out_key] = torch.stack([each.clone() for each in found], self.dim)  # type: ignore[arg-type]
+            left[out_key] = torch.stack([each.clone() for each in found], self.dim)
             out[role] = left
         return out
 

@@ -45,7 +45,7 @@ class ModuleTransform(FunctionTransform):
             )
         super().__init__(module)
         self.inverse, self.no_grad = inverse, no_grad
-        self.reads: list[NestedKey] = list(module.in_keys)
+        self.reads: list[NestedKey] = list(module.in_keys)  # type: ignore[arg-type]
 
     @property
     def invertible(self) -> bool:

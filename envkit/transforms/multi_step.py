@@ -63,10 +63,10 @@ class MultiStepTransform(Transform):
                     f"MultiStepTransform: expected data that goes on from batch size "
                     f"{list(self._waiting.batch_size)}, found {list(tensordict.batch_size)}"
                 )
-            tensordict = torch.cat([self._waiting, tensordict], -1)
+            tensordict = torch.cat([self._waiting, tensordict], -1)  # type: ignore[assignment]
         made = self._made(tensordict)
         whole = max(0, tensordict.batch_size[-1] - self.n_steps + 1)
-        self._waiting = tensordict[..., whole:].clone()
+        self._waiting = tensordict[..., whole:].clone() if self.n_steps > 1 else None
         return made[..., :whole].reshape(-1)
 
     def flush(self) -> TensorDictBase | None:

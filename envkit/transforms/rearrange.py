@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from envkit.specs import Bounded, Categorical, TensorSpec
+from envkit.specs import Bounded, Categorical, MultiCategorical, TensorSpec
 from envkit.transforms.base import Transform
 from envkit.transforms.keys import Keys
 
@@ -20,7 +20,7 @@ Array = Any  # a tensor or a numpy array
 def rearranged(leaf: TensorSpec, change: Callable[[torch.Tensor], torch.Tensor], what: str) -> TensorSpec:
     """The spec of values whose elements are only moved, copied or dropped: what ``leaf`` says of each stays true of it.
 
-    One-hot vectors may be cut up, and become numbers from 0 to 1.
+    One-hot vectors may be cut up, and become numbers from 0 to 1; numbers of several ranges become those of the widest.
 
     Args:
         leaf: the spec of the values.
@@ -32,7 +32,8 @@ def rearranged(leaf: TensorSpec, change: Callable[[torch.Tensor], torch.Tensor],
     shape = change(leaf.zero()).shape
     if leaf.dtype is torch.bool:
         return Categorical(2, shape, dtype=torch.bool, device=leaf.device)
-    return Bounded(0, 1, shape, dtype=leaf.dtype, device=leaf.device)
+    highest = int(leaf.nvec.max()) - 1 if isinstance(leaf, MultiCategorical) else 1
+    return Bounded(0, highest, shape, dtype=leaf.dtype, device=leaf.device)
 
 
 class _Rearranging(Transform):

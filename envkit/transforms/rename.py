@@ -29,7 +29,8 @@ class RenameTransform(Transform):
         create_copy: whether outputs are shown under the old name as well.
 
     Raises:
-        SpecError: the env has no such entry, or has another one of the new name; an entry leaves the done group it is reset with.
+        SpecError: the env has no such entry, or has another one of the new name; or an entry leaves the done group
+            that it is reset with.
 
     Examples:
         >>> from envkit import GymEnv, TransformedEnv

@@ -14,7 +14,6 @@ from envkit.transforms.base import Transform
 from envkit.transforms.keys import Keys, sibling
 from envkit.transforms.leaves import refuse_unknown
 from envkit.transforms.per_group import PerGroup
-from envkit.transforms.rearrange import rearranged
 from envkit.transforms.rows import Columns, RowForm
 
 __all__ = ["DelayObservation", "TimeAwareObservation"]
@@ -23,7 +22,8 @@ __all__ = ["DelayObservation", "TimeAwareObservation"]
 class TimeAwareObservation(PerGroup):
     """Shows how much time has passed since the reset: a float32 beside each done flag.
 
-    With :class:`~envkit.CatTensors` it becomes part of another observation.
+    With :class:`~envkit.CatTensors` it becomes part of another observation as well (``del_keys=False``: the time of the
+    step before has to stay in the data).
 
     Args:
         max_steps: the time is told as a fraction of so many steps, and is 1 after them; by default it is the number of
@@ -191,7 +191,6 @@ class DelayObservation(Transform):
         if isinstance(leaf, Bounded):
             low, high = leaf.low.clamp(max=0), leaf.high.clamp(min=0)
             return Bounded(low, high, leaf.shape, dtype=leaf.dtype, device=leaf.device)
-        leaf = rearranged(leaf, torch.clone, "delay")
-        if not leaf.is_in(leaf.zero()):
+        if not leaf.is_in(torch.zeros_like(leaf.zero())):
             raise ValueError(f"expected values that can be zero, found {leaf}")
         return leaf

@@ -12,10 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     ROOT / "zoo/README.md",
     ROOT / "tests/benchmarks/README.md",
 ]
+GUIDES = [page for page in (ROOT / "docs").rglob("*.md") if "```python\n" in page.read_text()]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -39,6 +40,31 @@ def test_readme_snippets_run(index, tmp_path):
     run = subprocess.run([sys.executable, *how], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout
+
+
+def assert_prints_what_it_says(code: str, folder: Path) -> None:
+    """Runs code in which each ``print`` is executed once, and has its output beside it as a comment."""
+    said = re.findall(r"^ *print\(.*\)  # (.+)$", code, re.M)
+    assert len(said) == code.count("print(")
+    script = folder / "page.py"
+    script.write_text(code)
+    run = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.splitlines() == said
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_guides_print_what_they_say(page, tmp_path):
+    assert_prints_what_it_says("\n".join(blocks(page, "python")), tmp_path)
+
+
+@pytest.mark.parametrize("extra", ["envpool", pytest.param("ray", marks=pytest.mark.slow)])
+def test_guides_with_an_extra_print_what_they_say(extra, tmp_path):
+    pytest.importorskip(extra, exc_type=ImportError)
+    found = [block for page in GUIDES for block in blocks(page, f"python {extra}")]
+    assert found
+    for code in found:
+        assert_prints_what_it_says(code, tmp_path)
 
 
 def test_ci_calls_the_readme_test_command():

@@ -113,7 +113,12 @@ def offspring() -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    return processes().get(pid, (0, 0, "X"))[2] not in "ZX"
+    """Whether any thread of a process runs: the first one may have ended before the others."""
+    states = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return any(state not in "ZX" for state in states)
 
 
 def members(session: int) -> set[int]:

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from envkit import ParallelEnv
+from envkit import ParallelEnv, WorkerError
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc"),
@@ -208,6 +208,26 @@ class TestInterrupts:
         one = victim(run)
         time.sleep(0.5)
         os.killpg(one.pid, signal.SIGINT)
+        assert one.end() == 0
+        assert one.output.read_text() == "well\n"
+
+
+class TestHabits:
+    def test_of_a_caller_that_ignores_its_children(self, victim, faults):
+        """Nobody can know how they end; that they do is noticed all the same."""
+
+        def run(ready):
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            env = ParallelEnv(4, faults.Troubled, mp_start_method="fork")
+            os.kill(env.ask()[1], signal.SIGKILL)
+            begun = time.monotonic()
+            with pytest.raises(WorkerError, match=r"worker 1 .*ended in an unknown way"):
+                env.rollout(2)
+            assert time.monotonic() - begun < GONE
+            print("well", flush=True)
+            ready()
+
+        one = victim(run)
         assert one.end() == 0
         assert one.output.read_text() == "well\n"
 

@@ -51,6 +51,9 @@ class Walk(EnvBase):
             self.trouble(self)
         return TensorDict({"observation": tensordict["observation"] + 1, "reward": torch.ones(1), "done": [False]})
 
+    def fail(self):
+        broken(self)
+
 def broken(env):
     raise Broken("here", "so")
 
@@ -65,14 +68,18 @@ def report(trouble, **options):
         print(type(error.__cause__).__name__, isinstance(error.__cause__, Broken), error.phase, error.signal,
               error.exit_code, time.monotonic() - begun < 5, flush=True)
 
-report(broken)
 if METHOD != "spawn":  # it takes its time
+    report(broken)
     report(lambda env: os.kill(os.getpid(), signal.SIGKILL))
     report(lambda env: os._exit(3))
     report(lambda env: sys.exit(3))
     report(lambda env: time.sleep(1000), timeout=0.5)
 
 env = ParallelEnv(2, lambda: Walk(server=True), mp_start_method=METHOD)
+try:
+    env.fail()
+except WorkerError as error:
+    print(type(error.__cause__).__name__, isinstance(error.__cause__, Broken), error.phase, flush=True)
 print(env.rollout(3)["next", "observation"].flatten().tolist(), flush=True)
 """
 
@@ -107,14 +114,15 @@ def test_scripts(method, end, tmp_path, faults):
     last, code = ENDS[end]
     process, out, err = run(tmp_path, SCRIPT + last, method)
     assert out[0] == "begin"
-    assert out[1] == "Broken True step None None True"
     if method != "spawn":
-        assert out[2:6] == [
+        assert out[1:6] == [
+            "Broken True step None None True",
             "NoneType False step SIGKILL None True",
             "NoneType False step None 3 True",
             "SystemExit False step None None True",
             "NoneType False step None None True",
         ]
+    assert out[-2] == "Broken True call"
     assert out[-1] == "[1.0, 2.0, 3.0, 1.0, 2.0, 3.0]"
     assert process.returncode == code
     assert faults.soon(lambda: not faults.members(process.pid), 5.0)

@@ -57,7 +57,7 @@ def test_refused():
         TransformedEnv(GymEnv("CartPole-v1"), KLRewardTransform(Actor(0)))
     with pytest.raises(TypeError, match="expected an actor with get_dist, found Linear"):
         KLRewardTransform(torch.nn.Linear(1, 1))
-    with pytest.raises(KeyError, match="sample_log_prob.* is missing"):
+    with pytest.raises(KeyError, match=r"sample_log_prob.* is missing"):
         KLRewardTransform(Actor(0))(collected(Actor(0), (3,)).exclude("sample_log_prob"))
     with pytest.raises(ValueError, match=r"expected one log-probability for each reward \[3, 1\], found \[3, 2\]"):
         KLRewardTransform(Actor(0))(collected(Actor(0), (3,)).set("sample_log_prob", torch.zeros(3, 2)))

@@ -18,6 +18,7 @@ from envkit import (
     EnvBase,
     FlattenObservation,
     GymWrapper,
+    MultiCategorical,
     OneHot,
     PermuteTransform,
     SpecError,
@@ -175,3 +176,8 @@ def test_options(make, message):
 def test_refused_by_shape(transform, message):
     with pytest.raises(SpecError, match=message):
         TransformedEnv(Plates(), transform())
+
+
+def test_numbers_of_several_ranges_are_in_the_widest(kit):
+    out = kit.spec_contains_output(UnsqueezeTransform(-1, **KEYS), MultiCategorical([4, 2]))
+    assert out == Bounded(0, 3, (2, 1), dtype=torch.int64)

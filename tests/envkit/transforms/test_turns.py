@@ -48,6 +48,11 @@ class TestConditionalSkip:
         td = env.step(env.rand_action(env.step_mdp(td)).set("_step", torch.tensor([[True], [False]])))
         assert torch.equal(td["next", "observation"], td["observation"])
 
+    def test_a_mask_that_leaves_out_nothing(self):
+        env = pendulum()
+        td = env.rand_action(env.reset()).set("_step", torch.tensor([True]))
+        assert (env.step(td)["next", "observation"] != td["observation"]).any()
+
     def test_a_bool_will_do(self):
         env = TransformedEnv(pendulum(), ConditionalSkip(lambda td: True))
         data = env.rollout(3)
