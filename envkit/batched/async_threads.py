@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import contextvars
 import queue
@@ -24,6 +25,8 @@ from envkit.core.env import EnvBase
 from envkit.errors import ClosedEnvError, WorkerError
 
 __all__ = ["ThreadSlots"]
+
+FINISHING = 1.0  # seconds for all that is under way when Python ends
 
 
 class _Job(NamedTuple):
@@ -74,6 +77,7 @@ class ThreadSlots(Slots):
             for i, (one, inbox) in enumerate(zip(made, self._inboxes, strict=True))
         ]
         self._phases = ["build"] * len(made)
+        _RUNNING.add(self)
         # The threads know nothing of this object: they end when it is forgotten.
         self._dismiss = weakref.finalize(self, _dismiss, self._inboxes)
         for slot, thread in enumerate(self._threads):
@@ -151,6 +155,19 @@ class ThreadSlots(Slots):
     def _warn(self, slot: int, what: str) -> None:
         with contextlib.suppress(Warning):
             warnings.warn(f"worker {slot} {what}", RuntimeWarning, stacklevel=4)
+
+
+_RUNNING: weakref.WeakSet[ThreadSlots] = weakref.WeakSet()
+
+
+@atexit.register
+def _let_finish() -> None:
+    """Waits for steps under way: a thread that is inside of torch when Python ends takes the process down."""
+    due = time.monotonic() + FINISHING
+    for slots in list(_RUNNING):
+        slots._dismiss()
+        for thread in slots._threads:
+            thread.join(max(0.0, due - time.monotonic()))
 
 
 def _dismiss(inboxes: list[queue.SimpleQueue]) -> None:

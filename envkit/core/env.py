@@ -270,10 +270,10 @@ class EnvBase(EnvSpecs):
             if not any_true(masks):
                 return merge_step(plan, tensordict, None, masks, strict=strict)
             tensordict = put_masks(tensordict, masks)
-        return self._complete_next(tensordict, self._step(tensordict), plan, masks, strict=strict)
+        return self._complete_next(tensordict, self._step(tensordict), plan, masks, strict)
 
     def _complete_next(
-        self, tensordict: TensorDictBase, out: Any, plan: Plan, masks: Masks | None = None, *, strict: bool = True
+        self, tensordict: TensorDictBase, out: Any, plan: Plan, masks: Masks | None = None, strict: bool = True
     ) -> TensorDictBase:
         """Completes and checks ``out``, which the env's ``_step`` returned; see :meth:`next_of`."""
         runtime = self._runtime
