@@ -8,7 +8,8 @@ from typing import Any
 from tensordict import NestedKey, TensorDictBase
 
 from envkit.batched.async_slots import CLOSING, Desk, Order
-from envkit.batched.base import BatchedEnv, options_of_each, set_check_finite, stacked
+from envkit.batched.base import options_of_each, stacked
+from envkit.batched.told import ToldBatch
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, any_true, read_masks
 from envkit.core.plan import Plan
@@ -20,7 +21,7 @@ __all__ = ["Known", "SlotBatch"]
 TOGETHER = "together"  # the kind of orders whose answers are waited for at once
 
 
-class SlotBatch(BatchedEnv):
+class SlotBatch(ToldBatch):
     """Base of batches whose envs run in :class:`~envkit.batched.async_slots.Slots`.
 
     Its methods work on all envs at the same time, and wait for all of them.
@@ -28,9 +29,8 @@ class SlotBatch(BatchedEnv):
 
     _desk: Desk
     _known: Known
-    # The slot of each env, and what its service says of it.
     _slots: list[int]
-    _told: list[dict[str, Any]]
+    """The slot of each env."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -40,9 +40,7 @@ class SlotBatch(BatchedEnv):
         """Makes this batch that of the envs in ``slots``."""
         self._desk, self._slots = desk, slots
         self._told = [desk.slots.descriptions[slot] for slot in slots]
-        self.allow_done_after_reset = self._any_says("allow_done_after_reset")
-        for name, spec in self._told[0]["specs"].items():
-            setattr(self, name, spec.expand(len(slots), *spec.shape))
+        self._believe()
         if not self.fits_rows:  # there is no tensor to be compared with the specs; the envs have looked at theirs
             self._runtime.checked_reset = self._runtime.checked_step = True
 
@@ -122,35 +120,6 @@ class SlotBatch(BatchedEnv):
             self._known.seeds[slot] = seed
             seed = self._round(_seed, {i: (seed, static_seed)})[i]
         return seed
-
-    # -------------------------------------------------------------- properties
-
-    def _any_says(self, name: str) -> bool:
-        return any(told[name] for told in self._told)
-
-    def _all_say(self, name: str) -> bool:
-        return all(told[name] for told in self._told)
-
-    @property
-    def check_finite(self) -> bool:
-        """See :attr:`~envkit.EnvBase.check_finite`; assigning sets it for all envs."""
-        return self._all_say("check_finite")
-
-    @check_finite.setter
-    def check_finite(self, value: bool) -> None:
-        self.map(set_check_finite, [value] * len(self))
-        for told in self._told:
-            told["check_finite"] = value
-
-    @property
-    def hides_last_observations(self) -> bool:
-        """See :attr:`~envkit.EnvBase.hides_last_observations`; True as well if any of the envs does."""
-        return super().hides_last_observations or self._any_says("hides_last_observations")
-
-    @property
-    def draws_from_spec(self) -> bool:
-        """See :attr:`~envkit.EnvBase.draws_from_spec`."""
-        return self._all_say("draws_from_spec")
 
     def close(self, seconds: float = CLOSING) -> None:
         """Closes all envs, and ends their threads or processes, within ``seconds``; never raises, may be called again.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import pickle
-import sys
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -46,9 +45,8 @@ class ProcessSlots(Slots):
         describe: Describe,
         start_method: str | None = None,
     ) -> None:
-        quiet = getattr(sys.modules.get("envkit"), "filter_warnings_subprocess", True)
         makers = [functools.partial(_Service, [one]) for one in made]
-        self._pool = WorkerPool(makers, start_method=start_method, timeout=timeout, quiet=quiet, describe=describe)
+        self._pool = WorkerPool(makers, start_method=start_method, timeout=timeout, describe=describe)
         self._phases = ["build"] * len(made)
         self.descriptions = self._pool.descriptions
 

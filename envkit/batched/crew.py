@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -82,11 +81,10 @@ class Crew:
             return
         if self._closed:
             raise ClosedEnvError("ParallelEnv is closed: expected an open env; make a new one")
-        quiet = getattr(sys.modules.get("envkit"), "filter_warnings_subprocess", True)
         # What is known may be read without this crew: the pool would keep it, and with it the workers, for too long.
         describe = functools.partial(_described, self._known)
         try:
-            pool = WorkerPool(self._makers, quiet=quiet, describe=describe, **self._options)
+            pool = WorkerPool(self._makers, describe=describe, **self._options)
         except WorkerError as error:
             if isinstance(error.__cause__, UnequalSpecsError):
                 raise error.__cause__.among("ParallelEnv", self._envs[error.worker].start) from None

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from tensordict import NestedKey, TensorDictBase
 
-from envkit.batched.base import BatchedEnv, makers, options_of_each, set_check_finite, stacked
+from envkit.batched.base import makers, options_of_each, stacked
 from envkit.batched.crew import Crew, Share
 from envkit.batched.launch import check_start_method
 from envkit.batched.parallel_rows import RESTARTED, CopiedRows, ParallelRows
+from envkit.batched.told import ToldBatch
 from envkit.core.env import EnvBase
 from envkit.core.env_specs import ROLES
 from envkit.core.masks import Masks, read_masks
@@ -28,7 +29,7 @@ TOLD = ("_specs", "_batch_size", "_told", "allow_done_after_reset")
 FAILURES = ("raise", "restart")
 
 
-class ParallelEnv(BatchedEnv):
+class ParallelEnv(ToldBatch):
     """Several envs of one kind in processes of their own, as a single env with one more batch dimension.
 
     It has the same data as a :class:`SerialEnv` of the same envs, byte for byte. Workers write rows of memory that all
@@ -129,9 +130,7 @@ class ParallelEnv(BatchedEnv):
         first = self._told[0]
         self._batch_size = torch.Size((len(self._envs), *first["batch_size"]))
         self._specs = {role: self._empty() for role in ROLES}
-        self.allow_done_after_reset = self._any_says("allow_done_after_reset")
-        for name, spec in first["specs"].items():
-            setattr(self, name, spec.expand(len(self._envs), *spec.shape))
+        self._believe()
         if self._crew.may_restart:
             if not self.fits_rows:
                 self.close()
@@ -175,23 +174,6 @@ class ParallelEnv(BatchedEnv):
 
     # ----------------------------------------------------------- properties
 
-    def _all_say(self, name: str) -> bool:
-        return all(told[name] for told in self._told)
-
-    def _any_says(self, name: str) -> bool:
-        return any(told[name] for told in self._told)
-
-    @property
-    def check_finite(self) -> bool:
-        """See :attr:`~envkit.EnvBase.check_finite`; assigning sets it for all envs."""
-        return self._all_say("check_finite")
-
-    @check_finite.setter
-    def check_finite(self, value: bool) -> None:
-        self.map(set_check_finite, [value] * len(self))
-        for told in self._told:
-            told["check_finite"] = value
-
     @property
     def keeps_state(self) -> bool:
         """See :attr:`~envkit.EnvBase.keeps_state`."""
@@ -200,16 +182,6 @@ class ParallelEnv(BatchedEnv):
     def _read_by_steps(self, plan: Plan) -> list[NestedKey]:
         # A step that is not made repeats them.
         return plan.observation_keys if self._crew.may_restart else super()._read_by_steps(plan)
-
-    @property
-    def hides_last_observations(self) -> bool:
-        """See :attr:`~envkit.EnvBase.hides_last_observations`; True as well if any of the envs does."""
-        return super().hides_last_observations or self._any_says("hides_last_observations")
-
-    @property
-    def draws_from_spec(self) -> bool:
-        """See :attr:`~envkit.EnvBase.draws_from_spec`."""
-        return self._all_say("draws_from_spec")
 
     @property
     def num_workers(self) -> int:

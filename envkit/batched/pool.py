@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import time
 import warnings
 import weakref
@@ -41,7 +42,6 @@ class WorkerPool:
         start_method: ``"forkserver"``, ``"spawn"`` or ``"fork"``; the first that the platform has by default.
         timeout: seconds in which a command must be answered, or a service built; None waits for ever, for as long as
             the worker lives.
-        quiet: whether warnings of workers are hidden.
         describe: tells what the error should say of a worker: ``env_indices``, ``env_name``, ``last_action``, ``seed``.
 
     Raises:
@@ -55,11 +55,12 @@ class WorkerPool:
         *,
         start_method: str | None = None,
         timeout: float | None = None,
-        quiet: bool = True,
         describe: Describe | None = None,
     ) -> None:
         self.start_method = check_start_method(start_method)
-        self.timeout, self._quiet = timeout, quiet
+        self.timeout = timeout
+        # Known when it is asked for: the switch is envkit's, which imports this.
+        self._quiet: bool = getattr(sys.modules.get("envkit"), "filter_warnings_subprocess", True)
         self._makers = list(makers)
         payloads = [packed(f"worker {worker}", maker) for worker, maker in enumerate(self._makers)]
         self._ends: dict[int, Ends] = {}

@@ -77,6 +77,7 @@ def serve(connection: Connection, inherited: list[int]) -> None:
         os._exit(0)
     threading.Thread(target=_leave_with_caller, args=(life,), daemon=True, name="life line").start()
     _end_with_caller(life)
+    faulthandler.disable()  # else a handler that the parent's libraries put over an enabled one stays
     faulthandler.enable(file=stack)
     faulthandler.register(signal.SIGUSR1, file=stack)
     if quiet:

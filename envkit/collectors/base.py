@@ -24,9 +24,14 @@ class CollectorBase(ABC):
         options: the options.
         frames: how many steps were collected.
         postproc: the option of that name, which may be changed.
+
+    Raises:
+        TypeError: both ``policy`` and ``policy_factory``.
     """
 
-    def __init__(self, options: CollectorOptions) -> None:
+    def __init__(self, options: CollectorOptions, policy: Any = None, policy_factory: Any = None) -> None:
+        if policy is not None and policy_factory is not None:
+            raise TypeError("policy and policy_factory: expected at most one of them")
         self.options = options
         self.postproc = options.postproc
         self.frames = 0

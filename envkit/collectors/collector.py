@@ -75,9 +75,7 @@ class Collector(CollectorBase):
         policy_factory: Callable[[], Policy] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(CollectorOptions(**options))
-        if policy is not None and policy_factory is not None:
-            raise TypeError("policy and policy_factory: expected at most one of them")
+        super().__init__(CollectorOptions(**options), policy, policy_factory)
         env = create_env_fn if isinstance(create_env_fn, EnvBase) else create_env_fn()
         if not isinstance(env, EnvBase):
             raise TypeError(f"create_env_fn: expected an env or a function that makes one, found {type(env).__name__}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,14 +13,14 @@ from envkit.batched.equal_specs import refuse_unequal
 from envkit.batched.pool import WorkerPool
 from envkit.collectors.base import CollectorBase
 from envkit.collectors.options import CollectorOptions
-from envkit.collectors.parts import joined, part_options
+from envkit.collectors.parts import joined, part_functions, part_options
 from envkit.collectors.published import PublishedWeights
 from envkit.collectors.service import COLLECT, RESTART, WRITTEN, CollectorService
 from envkit.collectors.shared_batch import BatchLayout
-from envkit.collectors.weights import portable
+from envkit.collectors.weights import portable, state_of
 from envkit.core.env import EnvBase
 from envkit.core.policies import Policy
-from envkit.errors import ClosedEnvError, SpecError
+from envkit.errors import ClosedEnvError
 from envkit.storage import Slab
 from envkit.storage.shared import SharedBlock, lease
 
@@ -56,22 +55,16 @@ class _MultiCollector(CollectorBase):
         device: torch.device | str | int | Sequence[torch.device | str | int | None] | None = None,
         **options: Any,
     ) -> None:
-        functions = _functions(create_env_fn, num_workers)
+        functions = part_functions("num_workers", create_env_fn, num_workers, envs=True)
         count = len(functions)
         devices: list[Any] = list(device) if isinstance(device, (list, tuple)) else [device] * count
         if len(devices) != count:
             raise ValueError(f"device: expected one, or one for each of {count} workers, found {len(devices)}")
-        super().__init__(CollectorOptions(**options, device=devices[0] if len(set(devices)) == 1 else None))
-        if policy is not None and policy_factory is not None:
-            raise TypeError("policy and policy_factory: expected at most one of them")
-        if self.sync and self.frames_per_batch % count:
-            raise ValueError(
-                f"frames_per_batch: expected a multiple of the {count} workers, found {self.frames_per_batch}"
-            )
+        common = devices[0] if len(set(devices)) == 1 else None
+        super().__init__(CollectorOptions(**options, device=common), policy, policy_factory)
         self.policy, self.num_workers = policy, count
         self._workers = list(range(count))
-        self._share = self.frames_per_batch // count if self.sync else self.frames_per_batch
-        sent, told = portable(policy), vars(part_options(self.options, count, self._share))
+        sent, told = portable(policy), vars(part_options(self.options, count, together=self.sync))
         makers = [
             functools.partial(
                 CollectorService,
@@ -90,22 +83,22 @@ class _MultiCollector(CollectorBase):
         self._places = 0
         self._restarts = set[int]()
         self._seeds: dict[int, int | None] = {}
-        quiet = getattr(sys.modules.get("envkit"), "filter_warnings_subprocess", True)
-        self._pool = WorkerPool(
-            makers, start_method=mp_start_method, timeout=timeout, quiet=quiet, describe=self._describe
-        )
-        if self.sync:
-            try:
-                refuse_unequal(type(self).__name__, {i: self._pool.descriptions[i]["specs"] for i in self._workers})
-            except SpecError:
-                self._pool.close()
-                raise
+        self._pool = WorkerPool(makers, start_method=mp_start_method, timeout=timeout, describe=self._describe)
         self._weights: PublishedWeights | None = None
-        weights = self._pool.descriptions[0]["weights"]
-        if weights:
-            self._weights = PublishedWeights(weights)
+        try:
+            if self.sync:
+                refuse_unequal(type(self).__name__, {i: self._pool.descriptions[i]["specs"] for i in self._workers})
+            self._share_weights(self._pool.descriptions[0]["weights"])
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def _share_weights(self, state: dict[str, torch.Tensor]) -> None:
+        """Makes the place where workers find the weights of their policies, if those have some."""
+        if state:
+            self._weights = PublishedWeights(state)
             for worker in self._workers:
-                self._pool.take(worker, self._weights.block, None, None, 0, 0)
+                self._pool.take(worker, self._weights.block)
 
     def _describe(self, worker: int) -> dict[str, Any]:
         return {"env_indices": [worker], "seed": self._seeds.get(worker)}
@@ -206,11 +199,9 @@ class _MultiCollector(CollectorBase):
                     f"{type(self.policy).__name__}"
                 )
             policy_weights = self.policy.state_dict()
-        elif isinstance(policy_weights, TensorDictBase):
-            policy_weights = policy_weights.flatten_keys(".").to_dict()
         if self._weights is None:
             raise TypeError("policy_weights: expected an nn.Module as policy, found none")
-        self._weights.publish(policy_weights)
+        self._weights.publish(state_of(self.policy, policy_weights))
 
     def restart(self) -> None:
         """Begins the next batch of every worker with new episodes."""
@@ -240,7 +231,8 @@ class _MultiCollector(CollectorBase):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`state_dict` of a collector like this one returned.
 
-        The policy's weights are not among it: publish them, which continues the count of versions.
+        The policy's weights are not among it: those that :attr:`policy` has now are published under the version that
+        the state was taken at. Where the policy is made in the workers, that of the first one is, until others are.
 
         Raises:
             KeyError: something is missing.
@@ -257,6 +249,10 @@ class _MultiCollector(CollectorBase):
         given: list[tuple] = [((part,), {}) for part in state["collectors"]]
         self._open().call_each(self._workers, "load_state_dict", given)
         self.frames = state["frames"]
+        if self._weights is not None:
+            trained = isinstance(self.policy, torch.nn.Module)
+            weights = self.policy.state_dict() if trained else self._weights.read()[1]  # type: ignore[union-attr]
+            self._weights.publish(weights, version=state["policy_version"])
 
 
 class MultiSyncCollector(_MultiCollector):
@@ -388,17 +384,3 @@ class MultiAsyncCollector(_MultiCollector):
 
 def _give_back(free: list[_Place], lost: list[_Place], place: _Place) -> None:
     (free if len(free) < FREE_PLACES else lost).append(place)
-
-
-def _functions(create_env_fn: Any, count: int | None) -> list[EnvBase | Callable[[], EnvBase]]:
-    several = isinstance(create_env_fn, Sequence)
-    functions = list(create_env_fn) if several else [create_env_fn] * (count or 0)
-    if not functions or (count is not None and len(functions) != count):
-        raise ValueError(
-            f"num_workers: expected a positive number, with as many functions, found {count} for "
-            f"{len(functions) if several else 1}"
-        )
-    for function in functions:
-        if not isinstance(function, EnvBase) and not callable(function):
-            raise TypeError(f"create_env_fn: expected a function that makes an env, found {type(function).__name__}")
-    return functions

@@ -19,11 +19,11 @@ HEADER = 64  # bytes: the version, and its twin
 class PublishedWeights:
     """A policy's weights in shared memory, with a version number.
 
-    The publisher counts the version up before and after it writes, so that whoever reads meanwhile notices, and reads
-    again.
+    There are two places for the version. The publisher spoils one of them before it writes, so that whoever reads
+    meanwhile notices, and reads again.
 
     Args:
-        state: a ``state_dict``, which says what the weights are like.
+        state: a ``state_dict``, which says what the weights are like. In new memory, they are those of version 0.
         block: the memory that another process has made them in; new memory by default.
 
     Raises:
@@ -50,14 +50,16 @@ class PublishedWeights:
         self._version = self.block.bytes[:16].view("<u8")
         slab = Slab(spec, 1, memory=self.block.bytes[HEADER:])
         self._tensors = [slab.columns[str(i)][0] for i in range(len(self._names))]
+        if block is None:
+            self._write(state)
 
     @property
     def version(self) -> int:
         """How often weights were published."""
         return int(self._version[1])
 
-    def publish(self, state: Mapping[str, torch.Tensor]) -> int:
-        """Writes new weights, and returns their version.
+    def publish(self, state: Mapping[str, torch.Tensor], version: int | None = None) -> int:
+        """Writes new weights, and returns their version: the next one, unless it is said.
 
         Raises:
             RuntimeError: they are those of another policy.
@@ -70,11 +72,17 @@ class PublishedWeights:
                 f"policy_weights: expected { ({name: expected.get(name) for name in wrong}) }, "
                 f"found { ({name: found.get(name) for name in wrong}) }"
             )
-        self._version[0] += 1
+        version = self.version + 1 if version is None else version
+        self._version[0] = 2**64 - 1
+        try:
+            self._write(state)
+        finally:  # whoever reads would wait for ever
+            self._version[1] = self._version[0] = version
+        return version
+
+    def _write(self, state: Mapping[str, torch.Tensor]) -> None:
         for name, tensor in zip(self._names, self._tensors, strict=True):
             tensor.copy_(state[name].detach())
-        self._version[1] += 1
-        return self.version
 
     def read(self) -> tuple[int, dict[str, torch.Tensor]]:
         """The version and a copy of the weights."""

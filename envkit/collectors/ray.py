@@ -12,7 +12,7 @@ from torch import nn
 
 from envkit.collectors.base import CollectorBase
 from envkit.collectors.options import CollectorOptions
-from envkit.collectors.parts import joined, part_options
+from envkit.collectors.parts import joined, part_functions, part_options
 from envkit.collectors.ray_fleet import Fleet, ray_library
 from envkit.collectors.ray_progress import Progress
 from envkit.collectors.ray_transport import unpack
@@ -105,24 +105,16 @@ class RayCollector(CollectorBase):
         **options: Any,
     ) -> None:
         self._ray = ray_library()
-        super().__init__(CollectorOptions(**options))
-        self._functions = _functions(create_env_fn, num_collectors)
+        super().__init__(CollectorOptions(**options), policy, policy_factory)
+        self._functions = part_functions("num_collectors", create_env_fn, num_collectors)
         count = len(self._functions)
         configs = _configs(remote_configs, count)
-        if policy is not None and policy_factory is not None:
-            raise TypeError("policy and policy_factory: expected at most one of them")
         if update_after_each_batch and not isinstance(policy, nn.Module):
             raise TypeError(f"update_after_each_batch: expected an nn.Module as policy, found {type(policy).__name__}")
-        if sync and self.frames_per_batch % count:
-            raise ValueError(
-                f"frames_per_batch: expected a multiple of the {count} collectors, found {self.frames_per_batch}"
-            )
         self.policy, self.sync = policy, sync
         self.policy_version = 0
         self._factory, self._updates = policy_factory, update_after_each_batch
-        self._part = part_options(
-            self.options, count, self.frames_per_batch // count if sync else self.frames_per_batch
-        )
+        self._part = part_options(self.options, count, together=sync)
         self._progress = [Progress() for _ in range(count)]
         self._is_closed = False
         travelling = portable(policy)
@@ -293,21 +285,6 @@ class RayCollector(CollectorBase):
         trained = isinstance(self.policy, nn.Module)
         weights = Weights.of(self.policy, self.policy_version) if trained else Weights(self.policy_version)
         self._weights = self._ray.put(weights)
-
-
-def _functions(
-    create: Callable[[], EnvBase] | Sequence[Callable[[], EnvBase]], count: int | None
-) -> list[Callable[[], EnvBase]]:
-    functions = list(create) if isinstance(create, Sequence) else [create] * (1 if count is None else count)
-    if not functions or (count is not None and len(functions) != count):
-        raise ValueError(
-            f"num_collectors: expected a positive number with as many functions, found {count} for "
-            f"{len(functions)} functions"
-        )
-    for function in functions:
-        if isinstance(function, EnvBase) or not callable(function):
-            raise TypeError(f"create_env_fn: expected a function that makes an env, found {type(function).__name__}")
-    return functions
 
 
 def _configs(given: dict[str, Any] | Sequence[dict[str, Any]] | None, count: int) -> list[dict[str, Any]]:

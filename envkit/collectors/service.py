@@ -25,6 +25,7 @@ __all__ = ["COLLECT", "SENT", "WRITTEN", "CollectorService"]
 COLLECT = OTHERS
 # What became of a batch: it is in the place it was asked for, or it has to be fetched.
 WRITTEN, SENT = 0, 1
+UNREAD = -1  # the version of weights that are to be read in any case
 RESTART = 1  # a bit of the detail of a command
 
 
@@ -93,13 +94,15 @@ class CollectorService(Service):
         batch, self._kept = self._kept, None
         return batch
 
-    def take(self, block: SharedBlock, place: int | None, layout: BatchLayout | None, workers: int, at: int) -> None:
+    def take(
+        self, block: SharedBlock, place: int = 0, layout: BatchLayout | None = None, workers: int = 1, at: int = 0
+    ) -> None:
         """Learns of shared memory: for batches of ``workers`` workers, of which this is number ``at``; or weights."""
         block.forget_descriptor()
         if layout is None:
             self._weights = PublishedWeights(self.describe()["weights"], block)
         else:
-            self._places[place] = layout, layout.slab(block.bytes, workers), at, block  # type: ignore[index]
+            self._places[place] = layout, layout.slab(block.bytes, workers), at, block
 
     def drop(self, places: list[int]) -> None:
         """Forgets memory that nobody uses any more."""
@@ -117,8 +120,9 @@ class CollectorService(Service):
         return self._collector.state_dict(env=env)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See :meth:`~envkit.Collector.load_state_dict`."""
+        """See :meth:`~envkit.Collector.load_state_dict`; the weights are those that are published by the next batch."""
         self._collector.load_state_dict(state)
+        self._version = UNREAD
 
     def close(self) -> None:
         """Closes the env."""

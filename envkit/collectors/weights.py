@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from envkit.core.policies import Policy
 
-__all__ = ["load_weights", "placed", "portable"]
+__all__ = ["load_weights", "placed", "portable", "state_of"]
 
 
 def placed(policy: Policy | None, device: torch.device | None) -> Policy | None:
@@ -43,13 +43,24 @@ def load_weights(policy: Policy | None, weights: Any) -> None:
     """
     if not isinstance(policy, nn.Module):
         raise TypeError(f"policy_weights: expected an nn.Module to load them into, found {type(policy).__name__}")
+    policy.load_state_dict(state_of(policy, weights))
+
+
+def state_of(policy: Policy | None, weights: Any) -> Mapping[str, Any]:
+    """``weights`` as a ``state_dict`` of ``policy``, as far as it is a module.
+
+    Raises:
+        TypeError: they are neither a ``state_dict`` nor a TensorDict.
+    """
     if isinstance(weights, TensorDictBase):
-        # Such a TensorDict has all buffers, those included that are no part of a module's state.
-        passing = {name for name, _ in policy.named_buffers()} - set(policy.state_dict())
-        weights = weights.flatten_keys(".").exclude(*passing).to_dict()
+        weights = weights.flatten_keys(".").to_dict()
+        if isinstance(policy, nn.Module):
+            # Such a TensorDict has all buffers, those included that are no part of a module's state.
+            passing = {name for name, _ in policy.named_buffers()} - set(policy.state_dict())
+            weights = {name: value for name, value in weights.items() if name not in passing}
     if not isinstance(weights, Mapping):
         raise TypeError(f"policy_weights: expected a state_dict or a TensorDict, found {type(weights).__name__}")
-    policy.load_state_dict(weights)
+    return weights
 
 
 def portable(policy: Policy | None) -> Policy | None:

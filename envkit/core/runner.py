@@ -91,7 +91,7 @@ class Runner(Loop):
         self._done = flags
         self._resets_whole = self.env.keeps_state and plan.batch_size.numel() == 1 and len(self._done) == 1 and not ours
         # What the port carries over by itself is all there is, unless states or a policy's memory are added to it.
-        self._advance = None if ours else getattr(self._port, "advance", None)
+        self._advance = None if ours else self._port.advance
         self._read: Callable[[int], TensorDictBase] | None = None
         self._drawn = 0  # rows before this one have their random actions; a policy is asked at every row
         if self._written is not None:

@@ -12,6 +12,7 @@ from multiprocessing import popen_fork
 
 import pytest
 
+import envkit
 from envkit import ClosedEnvError, SpecError, WorkerError
 from envkit.batched.pool import WorkerPool
 from envkit.batched.worker import OTHERS, Service
@@ -352,8 +353,9 @@ class TestStart:
 
     @pytest.mark.parametrize("quiet", [True, False])
     @pytest.mark.filterwarnings("always")
-    def test_hides_warnings(self, quiet, pool):
-        assert pool(1, quiet=quiet).call(0, "warn") == (0 if quiet else 1)
+    def test_hides_warnings(self, quiet, pool, monkeypatch):
+        monkeypatch.setattr(envkit, "filter_warnings_subprocess", quiet)
+        assert pool(1).call(0, "warn") == (0 if quiet else 1)
 
 
 class TestClose:

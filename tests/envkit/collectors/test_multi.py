@@ -1,9 +1,11 @@
 """Collectors over several processes: data as if collected here, weights with versions, resume, faults."""
 
+import multiprocessing
 import os
 
 import pytest
 import torch
+from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
 
@@ -208,6 +210,51 @@ def test_interrupted_and_resumed_equals_uninterrupted():
             assert (collector.next() == batch).all()
 
 
+def test_a_resumed_collector_has_the_policys_weights_and_goes_on_counting_versions():
+    policy = linear_actor()
+    with MultiSyncCollector(three_pendulums, policy, num_workers=2, frames_per_batch=12, **FORK) as collector:
+        collector.set_seed(0)
+        for _ in range(3):
+            collector.next()
+            with torch.no_grad():
+                policy.module.weight.mul_(0.5)
+            collector.update_policy_weights_()
+        state, weights = collector.state_dict(), policy.state_dict()
+        expected = collector.next().clone()
+    other = linear_actor()
+    with MultiSyncCollector(three_pendulums, other, num_workers=2, frames_per_batch=12, **FORK) as collector:
+        other.load_state_dict(weights)
+        collector.load_state_dict(state)
+        assert collector.policy_version == 3
+        assert (collector.next() == expected).all()
+
+
+def test_weights_may_be_given_as_a_tensordict_with_buffers_that_are_no_state():
+    policy = linear_actor()
+    policy.module.register_buffer("scratch", torch.zeros(2), persistent=False)
+    with MultiSyncCollector(three_pendulums, policy, num_workers=1, frames_per_batch=6, **FORK) as collector:
+        weights = TensorDict.from_module(policy).detach().clone()
+        weights["module", "bias"].fill_(2.0)
+        weights["module", "weight"].zero_()
+        collector.update_policy_weights_(weights)
+        assert (collector.next()["action"] == 2.0).all()
+
+
+def test_weights_that_are_no_tensors_are_refused_and_nobody_is_left():
+    class Odd(nn.Linear):
+        def get_extra_state(self):
+            return {"odd": 1}
+
+        def set_extra_state(self, state):
+            pass
+
+    policy = TensorDictModule(Odd(3, 1), in_keys=["observation"], out_keys=["action"])
+    before = set(multiprocessing.active_children())
+    with pytest.raises(TypeError, match="expected tensors"):
+        MultiSyncCollector(three_pendulums, policy, num_workers=1, frames_per_batch=6, **FORK)
+    assert set(multiprocessing.active_children()) <= before
+
+
 def test_a_state_of_other_workers_is_refused():
     with MultiSyncCollector(cartpole, num_workers=2, frames_per_batch=4, **FORK) as collector:
         state = collector.state_dict(env=False)
@@ -283,7 +330,7 @@ def test_what_a_policy_raises_comes_out_here():
     ("options", "error", "words"),
     [
         ({"num_workers": 0}, ValueError, "num_workers"),
-        ({"num_workers": 2, "frames_per_batch": 5}, ValueError, "multiple of the 2 workers"),
+        ({"num_workers": 2, "frames_per_batch": 5}, ValueError, "multiple of the 2 collectors"),
         ({"num_workers": 2, "device": ["cpu"]}, ValueError, "device: expected one"),
         ({"num_workers": 2, "total_frames": 0}, ValueError, "total_frames"),
     ],

@@ -22,14 +22,21 @@ class TestOptions:
             device="cpu",
             return_same_td=True,
         )
-        assert part_options(options, 3, 20) == CollectorOptions(
+        assert part_options(options, 3, together=True) == CollectorOptions(
             frames_per_batch=20, max_frames_per_traj=7, set_truncated=True, device="cpu", init_random_frames=0
         )
 
     @pytest.mark.parametrize(("given", "share"), [(None, 0), (-1, 0), (1, 1), (60, 20), (61, 21)])
     def test_random_frames_are_shared_out(self, given, share):
         options = CollectorOptions(frames_per_batch=60, init_random_frames=given)
-        assert part_options(options, 3, 20).init_random_frames == share
+        assert part_options(options, 3, together=True).init_random_frames == share
+
+    def test_a_batch_of_one_is_left_whole(self):
+        assert part_options(CollectorOptions(frames_per_batch=61), 3, together=False).frames_per_batch == 61
+
+    def test_a_batch_that_cannot_be_shared_out_is_refused(self):
+        with pytest.raises(ValueError, match="expected a multiple of the 3 collectors, found 61"):
+            part_options(CollectorOptions(frames_per_batch=61), 3, together=True)
 
 
 def collected(make, count=3):

@@ -133,6 +133,7 @@ def test_round_trip_of_spaces(space, one_hot):
         assert space_from_spec(spec) == space
 
 
+@pytest.mark.filterwarnings("ignore:.*Casting input x to numpy array")  # Gymnasium's own samples may be NumPy scalars
 @many
 @given(any_space, st.integers(0, 99), st.data())
 def test_members_agree(space, seed, data):
