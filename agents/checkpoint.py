@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,98 +16,129 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from agents.state_tree import join_state, split_state
 from envkit.errors import CheckpointError
 
-__all__ = ["load_checkpoint", "optimizer_tensors", "restore_optimizer", "save_checkpoint"]
+__all__ = ["load_checkpoint", "save_checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
 
 
-def save_checkpoint(path: str | os.PathLike, kind: str, tensors: dict[str, Tensor], data: dict[str, Any]) -> Path:
-    """Writes tensors and JSON data to one safetensors file.
+def save_checkpoint(path: str | os.PathLike, kind: str, state: dict[str, Any], *, keep_previous: bool = False) -> Path:
+    """Writes a state to one safetensors file: tensors as such, the rest as JSON in its header, and a digest of both.
 
     The file appears under its name only once it is whole: a crash on the way leaves the one that was there.
 
     Args:
         path: the file.
         kind: what it is a checkpoint of, such as ``"PPO"``.
-        tensors: the tensors by name.
-        data: whatever JSON can hold.
+        state: nested dicts, lists and tuples of tensors, arrays and plain values.
+        keep_previous: keep the file that was there, under the name ``<path>.previous``, to fall back to.
+
+    Raises:
+        TypeError: there is something else in the state; says where.
+        OSError: the file cannot be written, for example for want of space, which is looked at beforehand.
 
     Examples:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "a.safetensors"
-        >>> _ = save_checkpoint(file, "demo", {"x": torch.ones(2)}, {"steps": 3})
+        >>> _ = save_checkpoint(file, "demo", {"x": torch.ones(2), "steps": 3})
         >>> load_checkpoint(file, "demo")
-        ({'x': tensor([1., 1.])}, {'steps': 3})
+        {'x': tensor([1., 1.]), 'steps': 3}
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = {"format": str(FORMAT), "kind": kind, "data": json.dumps(data)}
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    plain, tensors = split_state(state)
+    # Views of one memory would be one tensor in the file, which it refuses.
+    tensors = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    data = json.dumps(plain)
+    size = len(data) + sum(tensor.nbytes for tensor in tensors.values())
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, f"no space left for a checkpoint of {size:,} bytes", str(path))
+    header = {"format": str(FORMAT), "kind": kind, "data": data, "digest": _digest(data, tensors)}
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(safetensors.torch.save(plain, header))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        safetensors.torch.save_file(tensors, partial, header)
+        _flush(partial)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+    if keep_previous and path.exists():
+        os.replace(path, _previous(path))
     os.replace(partial, path)
+    _flush(path.parent)
     return path
 
 
-def load_checkpoint(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what :func:`save_checkpoint` wrote.
+def load_checkpoint(path: str | os.PathLike, kind: str) -> dict[str, Any]:
+    """Reads the state that :func:`save_checkpoint` wrote; of a damaged file the previous one, if it was kept.
 
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file is damaged, or a checkpoint of something else.
+
+    Warns:
+        UserWarning: the file is damaged or missing, and the previous one is used.
     """
     path = Path(path)
-    if not path.is_file():
+    previous = _previous(path)
+    if not path.is_file() and not previous.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        return _load(path, kind)
+    except _DamagedError as error:
+        if not previous.is_file():
+            raise
+        warnings.warn(f"{error}; going back to {previous}", stacklevel=2)
+        return _load(previous, kind)
+
+
+class _DamagedError(CheckpointError):
+    """A file is not what was written."""
+
+
+def _load(path: Path, kind: str) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        data = json.loads(header.get("data", "null"))
+        data = header.get("data", "null")
+        plain = json.loads(data)
     except (safetensors.SafetensorError, json.JSONDecodeError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged, or no checkpoint: {error}") from error
+        raise _DamagedError(f"{path}: damaged, or no checkpoint: {error}") from error
     if header.get("kind") != kind:
         raise CheckpointError(
             f"{path}: expected a checkpoint of {kind}, found one of {header.get('kind', 'something else')}"
         )
     if header.get("format") != str(FORMAT):
         raise CheckpointError(f"{path}: expected checkpoint format {FORMAT}, found {header.get('format')}")
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: damaged: expected a mapping as its data, found {type(data).__name__}")
-    return tensors, data
+    if header.get("digest") != _digest(data, tensors):
+        raise _DamagedError(f"{path}: damaged: its content does not have the digest in its header")
+    try:
+        state = join_state(plain, tensors)
+    except KeyError as error:
+        raise CheckpointError(f"{path}: damaged: expected a tensor {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: damaged: expected a mapping, found {type(state).__name__}")
+    return state
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors of an optimizer's state, named ``"{parameter}.{entry}"``."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": torch.as_tensor(value) for index, entries in state.items() for name, value in entries.items()
-    }
+def _digest(data: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.blake2b(data.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Gives an optimizer the state that :func:`optimizer_tensors` took.
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + ".previous")
 
-    Raises:
-        ValueError: a tensor has a name or shape that fits no parameter, or parameters lack entries that others have.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, _, entry = name.partition(".")
-        if not index.isdecimal() or int(index) >= len(parameters):
-            raise ValueError(f"optimizer: expected state of {len(parameters)} parameters, found {name!r}")
-        shape = parameters[int(index)].shape
-        if value.ndim and value.shape != shape:
-            raise ValueError(f"optimizer: expected {name!r} of shape {list(shape)}, found {list(value.shape)}")
-        state.setdefault(int(index), {})[entry] = value
-    expected = {entry for entries in state.values() for entry in entries}
-    for number, entries in state.items():
-        if missing := sorted(expected - set(entries)):
-            raise ValueError(f"optimizer: expected {missing} of parameter {number}, found only {sorted(entries)}")
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+def _flush(path: Path) -> None:
+    """Has a file, or the names in a folder, on the disk before anything else happens."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -9,18 +9,28 @@ from typing import Any
 
 import torch
 
-from agents import PPO
-from envkit import DoubleToFloat, EnvBase, GymEnv, SerialEnv, TransformedEnv
+from agents import BaseAgent
+from envkit import DoubleToFloat, EnvBase, GymEnv, SerialEnv, TransformedEnv, VecNorm
+from zoo.algorithms import ALGORITHMS
 from zoo.config import RunConfig
 from zoo.errors import ConfigError
 
-__all__ = ["load_agent", "make_agent", "make_env", "make_training_env", "torch_threads"]
-
-_AGENTS = {"ppo": PPO}
+__all__ = [
+    "evaluation_env",
+    "load_agent",
+    "make_agent",
+    "make_env",
+    "make_training_env",
+    "share_statistics",
+    "torch_threads",
+]
 
 
 def make_env(config: RunConfig, **kwargs: Any) -> EnvBase:
     """Build a single copy of the environment, as evaluations use it; observations of 64 bits become 32.
+
+    Observations that are normalised in training are so here, by statistics that stay as they are; a new env has none
+    yet, see :func:`evaluation_env` and :func:`load_agent`.
 
     Args:
         config: The run.
@@ -35,7 +45,7 @@ def make_env(config: RunConfig, **kwargs: Any) -> EnvBase:
         >>> make_env(find_config("ppo/CartPole-v1")).action_spec.n
         2
     """
-    return _in_float32(_simulator(config, **kwargs))
+    return _prepared(config, _simulator(config, **kwargs), learns=False)
 
 
 def make_training_env(config: RunConfig) -> EnvBase:
@@ -46,7 +56,29 @@ def make_training_env(config: RunConfig) -> EnvBase:
         >>> make_training_env(find_config("ppo/CartPole-v1")).batch_size
         torch.Size([8])
     """
-    return _in_float32(SerialEnv(config.env.num_envs, lambda: _simulator(config)))
+    return _prepared(config, SerialEnv(config.env.num_envs, lambda: _simulator(config)), learns=True)
+
+
+def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = None) -> EnvBase:
+    """Build the environment, or a batch of some copies of it, such that it shows an agent what its own env does.
+
+    Example:
+        >>> from zoo.registry import find_config
+        >>> config = find_config("ppo/CartPole-v1")
+        >>> agent = make_agent(config, make_training_env(config))
+        >>> evaluation_env(config, agent).batch_size, evaluation_env(config, agent, 20).batch_size
+        (torch.Size([]), torch.Size([20]))
+    """
+    base = _simulator(config) if copies is None else SerialEnv(copies, lambda: _simulator(config))
+    env = _prepared(config, base, learns=False)
+    share_statistics(config, agent, env)
+    return env
+
+
+def share_statistics(config: RunConfig, agent: BaseAgent, env: EnvBase) -> None:
+    """Give an environment the statistics by which the agent's own one normalises observations now."""
+    if config.env.normalize:
+        env.transform.load_state_dict(agent.env.transform.state_dict())
 
 
 def _simulator(config: RunConfig, **kwargs: Any) -> EnvBase:
@@ -58,25 +90,35 @@ def _simulator(config: RunConfig, **kwargs: Any) -> EnvBase:
         raise ConfigError(f"env.kwargs: {config.env.id} refuses {config.env.kwargs}: {error}") from error
 
 
-def _in_float32(env: EnvBase) -> EnvBase:
-    leaves = env.observation_spec.values(True, True)
-    if any(leaf.dtype is torch.float64 for leaf in leaves):
-        return TransformedEnv(env, DoubleToFloat())
+def _prepared(config: RunConfig, env: EnvBase, *, learns: bool) -> EnvBase:
+    """The env, as agents want it."""
+    keys = env.observation_keys
+    if any(env.observation_spec[key].dtype is torch.float64 for key in keys):
+        env = TransformedEnv(env, DoubleToFloat())
+    if config.env.normalize:
+        norm = VecNorm(in_keys=keys, decay=1.0)
+        env = TransformedEnv(env, norm if learns else norm.freeze())
     return env
 
 
-def make_agent(config: RunConfig, env: EnvBase) -> PPO:
+def make_agent(config: RunConfig, env: EnvBase) -> BaseAgent:
     """Build an untrained agent for an environment."""
-    return _AGENTS[config.algorithm](env, config.agent, seed=config.seed)
+    return ALGORITHMS[config.algorithm].from_config(config.agent, env, seed=config.seed)
 
 
-def load_agent(config: RunConfig, checkpoint: Path, env: EnvBase) -> PPO:
+def load_agent(config: RunConfig, checkpoint: Path, env: EnvBase, *, resume: bool = False) -> BaseAgent:
     """Load a trained agent for an environment.
+
+    Args:
+        config: The run.
+        checkpoint: Its checkpoint.
+        env: From :func:`make_env`, to act in, or from :func:`make_training_env`, to resume.
+        resume: Whether training goes on where it stopped.
 
     Raises:
         CheckpointError: The file is damaged or does not fit the environment.
     """
-    return _AGENTS[config.algorithm].load(checkpoint, env)
+    return ALGORITHMS[config.algorithm].load(checkpoint, env, resume=resume)
 
 
 @contextmanager

@@ -17,7 +17,9 @@ except ImportError as missing:
     raise SystemExit(f"the zoo command needs {missing.name}: pip install 'envkit[zoo]'") from missing
 
 if TYPE_CHECKING:
+    from zoo.config import RunConfig
     from zoo.progress import Quiet
+    from zoo.train import TrainResult
 
 __all__ = ["app", "main"]
 
@@ -39,6 +41,8 @@ Overrides = Annotated[
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or 'last' for the latest one.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder below which runs are written.")]
+Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="Show the final score only.")]
+Checkpoints = Annotated[float, typer.Option("--checkpoints", metavar="SECONDS", help="Time between checkpoints.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -88,14 +92,14 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the run.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Environment steps to train for.")] = None,
     out: Out = Path("runs"),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the final score only.")] = False,
+    checkpoints: Checkpoints = 60.0,
+    quiet: Quietly = False,
     debug: Debug = False,
 ) -> None:
     """Train an agent, evaluate it, and keep everything in a run folder."""
     with _reported(debug):
         from zoo.registry import find_config
         from zoo.run import RunFolder, runs_folder
-        from zoo.stopping import Interrupted
         from zoo.train import train
 
         options = {"seed": seed, "total_steps": steps}
@@ -107,20 +111,51 @@ def train(
                 f"{'No name given: training' if name is None else 'Training'} {config.name}, "
                 f"{config.total_steps:,} steps, seed {config.seed}, into {folder.path}"
             )
-        try:
-            with _progress(config.total_steps, quiet) as progress:
-                result = train(config, folder, progress)
-        except Interrupted as interruption:
-            typer.echo(
-                f"{interruption}; a checkpoint was written. To look at it:\n{_next_steps(folder.path)}",
-                err=True,
-            )
-            raise typer.Exit(interruption.exit_code) from None
-        typer.echo(f"{config.name} seed {config.seed}: {result.score}")
+        with _progress(config.total_steps, quiet) as progress, _interruptible(folder.path):
+            result = train(config, folder, progress, checkpoint_seconds=checkpoints)
+        _print_result(config, result, quiet)
+
+
+@app.command()
+def resume(run: Run, checkpoints: Checkpoints = 60.0, quiet: Quietly = False, debug: Debug = False) -> None:
+    """Go on with a run that was interrupted or killed, from its checkpoint."""
+    with _reported(debug):
+        from zoo.run import RunFolder
+        from zoo.train import resume
+
+        folder = RunFolder.find(run)
+        config = folder.load_config()
         if not quiet:
-            speed = result.steps / max(result.seconds, 1e-9)
-            typer.echo(f"Trained {result.steps:,} steps in {result.seconds:.1f} s ({speed:,.0f} steps/s).")
-            typer.echo(f"Next:\n{_next_steps(folder.path)}")
+            typer.echo(
+                f"Going on with {config.name}, {config.total_steps:,} steps, seed {config.seed}, in {folder.path}"
+            )
+        with _progress(config.total_steps, quiet) as progress, _interruptible(folder.path):
+            result = resume(folder, progress, checkpoint_seconds=checkpoints)
+        _print_result(config, result, quiet)
+
+
+@contextmanager
+def _interruptible(path: Path) -> Iterator[None]:
+    """Say what is left when training is interrupted."""
+    from zoo.stopping import Interrupted
+
+    try:
+        yield
+    except Interrupted as interruption:
+        typer.echo(
+            f"{interruption}; a checkpoint was written. To go on, or to look at it:\n"
+            f"  zoo resume {path}\n{_next_steps(path)}",
+            err=True,
+        )
+        raise typer.Exit(interruption.exit_code) from None
+
+
+def _print_result(config: RunConfig, result: TrainResult, quiet: bool) -> None:
+    typer.echo(f"{config.name} seed {config.seed}: {result.score}")
+    if not quiet:
+        speed = result.steps / max(result.seconds, 1e-9)
+        typer.echo(f"Trained {result.steps:,} steps in {result.seconds:.1f} s ({speed:,.0f} steps/s).")
+        typer.echo(f"Next:\n{_next_steps(result.folder.path)}")
 
 
 @app.command("eval")
@@ -137,7 +172,7 @@ def evaluate(
 
         folder = RunFolder.find(run)
         score = evaluate(folder, episodes=episodes)
-        typer.echo(json.dumps(score.as_dict()) if as_json else f"{folder.path}: {score}")
+        typer.echo(json.dumps(json.loads(folder.evaluation.read_text())) if as_json else f"{folder.path}: {score}")
 
 
 @app.command()

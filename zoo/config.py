@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from agents import PPOConfig
+from zoo.algorithms import ALGORITHMS
 from zoo.errors import ConfigError
+from zoo.names import did_you_mean
 from zoo.schema import validate
+from zoo.search_range import SearchRange
 from zoo.yaml_data import dump_yaml, parse_yaml, read_yaml
 
-__all__ = ["EnvConfig", "EvalConfig", "RunConfig", "config_from_yaml", "config_to_yaml", "load_config"]
+__all__ = [
+    "EnvConfig",
+    "EvalConfig",
+    "RunConfig",
+    "config_data",
+    "config_from_yaml",
+    "config_hash",
+    "config_to_yaml",
+    "load_config",
+]
 
 _ENV_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+")
 
@@ -27,11 +40,14 @@ class EnvConfig:
         id: Id of a registered Gymnasium environment, such as ``CartPole-v1``.
         num_envs: How many copies are stepped side by side.
         kwargs: Further arguments for the environment, as plain data.
+        normalize: Whether observations are normalised by their running mean and standard deviation, which come
+            with the checkpoint.
     """
 
     id: str
     num_envs: int = 1
     kwargs: dict[str, Any] = field(default_factory=dict)
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         # Gymnasium imports the module named before a colon, and configs may come from strangers.
@@ -43,21 +59,24 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a trained policy is judged: deterministic episodes from fixed start seeds.
+    """How a policy is judged: deterministic episodes from fixed start seeds.
 
     Attributes:
-        episodes: How many episodes are played.
+        episodes: How many episodes the final policy plays.
         first_seed: Start seed of the first episode; each further one starts from the next seed.
+        points: How often the policy is evaluated while it is trained, at most once an iteration; 0 for never.
+        curve_episodes: How many episodes it plays each of these times.
     """
 
     episodes: int = 100
     first_seed: int = 10_000
+    points: int = 50
+    curve_episodes: int = 20
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ConfigError(f"episodes must be at least 1, found {self.episodes}")
-        if self.first_seed < 0:
-            raise ConfigError(f"first_seed must not be negative, found {self.first_seed}")
+        for name, least in {"episodes": 1, "first_seed": 0, "points": 0, "curve_episodes": 1}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -65,15 +84,16 @@ class RunConfig:
     """One training run.
 
     Attributes:
-        name: Name of the config, ``<algorithm>/<environment>``.
+        name: Name of the config, ``<algorithm>/<environment>``, perhaps with a ``-<variant>`` at the end.
         env: The environment to learn in.
         total_steps: Environment steps to train for, summed over all copies.
         algorithm: The learning algorithm.
-        agent: Settings of the algorithm.
+        agent: Settings of the algorithm, an instance of its ``Config``; the defaults by default.
         seed: Seed of weights, environments and sampling.
         eval: How the final policy is judged.
         target: The mean return that counts as solved (the bar), or None where there is no agreed one.
         description: One line for the list of configs.
+        tune: What a search may try, by the dotted name of the entry, such as ``agent.lr``.
 
     Example:
         >>> config = RunConfig(name="ppo/CartPole-v1", env=EnvConfig("CartPole-v1"), total_steps=100_000)
@@ -84,18 +104,31 @@ class RunConfig:
     name: str
     env: EnvConfig
     total_steps: int
-    algorithm: Literal["ppo"] = "ppo"
-    agent: PPOConfig = field(default_factory=PPOConfig)
+    algorithm: str = "ppo"
+    agent: Any = None
     seed: int = 0
     eval: EvalConfig = field(default_factory=EvalConfig)
     target: float | None = None
     description: str = ""
+    tune: dict[str, SearchRange] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            hint = did_you_mean(self.algorithm, list(ALGORITHMS)) or f"; known: {', '.join(ALGORITHMS)}"
+            raise ConfigError(f"unknown algorithm {self.algorithm!r}{hint}")
+        if self.agent is None:
+            object.__setattr__(self, "agent", ALGORITHMS[self.algorithm].Config())
         if self.total_steps < 1:
             raise ConfigError(f"total_steps must be at least 1, found {self.total_steps}")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed must be between 0 and 2**32 - 1, found {self.seed}")
+        known = [
+            f"{part}.{entry.name}" for part in ("agent", "env") for entry in dataclasses.fields(getattr(self, part))
+        ]
+        for key in self.tune:
+            if key not in known:
+                hint = did_you_mean(key, known) or f"; known: {', '.join(known)}"
+                raise ConfigError(f"tune: {key!r} is no entry of agent or env{hint}")
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -137,7 +170,28 @@ def config_to_yaml(config: RunConfig) -> str:
         >>> config_from_yaml(config_to_yaml(config)) == config
         True
     """
-    return dump_yaml(_plain(dataclasses.asdict(config)))
+    return dump_yaml(config_data(config))
+
+
+def config_data(config: RunConfig) -> dict[str, Any]:
+    """Return a config, every default spelt out, as nested dictionaries, lists and scalars."""
+    return _plain(dataclasses.asdict(config))
+
+
+def config_hash(config: RunConfig) -> str:
+    """Return a SHA-256 digest of what decides how a run goes and how it is judged.
+
+    That is everything but the seed, the description, and what a search may try.
+
+    Example:
+        >>> from zoo.registry import find_config
+        >>> one, same, other = (find_config("ppo/CartPole-v1", [x]) for x in ("seed=1", "seed=2", "agent.lr=1"))
+        >>> config_hash(one) == config_hash(same), config_hash(one) == config_hash(other), len(config_hash(one))
+        (True, False, 64)
+    """
+    data = config_data(config)
+    decisive = {key: value for key, value in data.items() if key not in ("seed", "description", "tune")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -152,7 +206,17 @@ def _build(data: Any, lines: Mapping[Any, int], overrides: Sequence[str], source
     origins = {path: f"{source}:{line}" for path, line in lines.items() if path}
     for override in overrides:
         _apply(data, override, origins)
-    return validate(RunConfig, data, origins, source)
+    found = validate(_kind(data), data, origins, source)
+    return RunConfig(**{entry.name: getattr(found, entry.name) for entry in dataclasses.fields(RunConfig)})
+
+
+def _kind(data: Any) -> type[RunConfig]:
+    """The config class whose agent is that of the algorithm in the data, for checks to know its settings."""
+    name = data.get("algorithm", "ppo") if isinstance(data, dict) else "ppo"
+    settings = ALGORITHMS[name if isinstance(name, str) and name in ALGORITHMS else "ppo"].Config
+    return dataclasses.make_dataclass(
+        "RunConfig", [("agent", settings, field(default_factory=settings))], bases=(RunConfig,), frozen=True
+    )
 
 
 def _apply(data: Any, override: str, origins: dict[Any, str]) -> None:

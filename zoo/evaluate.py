@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
-from agents import PPO
-from zoo.building import load_agent, make_env, torch_threads
+from agents import BaseAgent
+from zoo.building import evaluation_env, load_agent, make_env, torch_threads
 from zoo.config import RunConfig
+from zoo.curve import LearningCurve
+from zoo.metrics import read_metrics
 from zoo.run import RunFolder
 
-__all__ = ["Score", "evaluate", "evaluate_agent"]
+__all__ = ["Score", "evaluate", "evaluate_agent", "write_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Score:
         )
 
 
-def evaluate_agent(agent: PPO, config: RunConfig, *, episodes: int | None = None) -> Score:
+def evaluate_agent(agent: BaseAgent, config: RunConfig, *, episodes: int | None = None) -> Score:
     """Play deterministic episodes from the config's start seeds, in an environment of their own.
 
     Args:
@@ -90,7 +92,7 @@ def evaluate_agent(agent: PPO, config: RunConfig, *, episodes: int | None = None
     """
     first = config.eval.first_seed
     count = config.eval.episodes if episodes is None else episodes
-    env = make_env(config)
+    env = evaluation_env(config, agent)
     try:
         with torch_threads():
             result = agent.evaluate(env, seeds=range(first, first + count))
@@ -122,5 +124,11 @@ def evaluate(folder: RunFolder, *, episodes: int | None = None) -> Score:
     finally:
         env.close()
     score = evaluate_agent(agent, config, episodes=episodes)
-    folder.write_json(folder.evaluation, score.as_dict())
+    write_evaluation(folder, score)
     return score
+
+
+def write_evaluation(folder: RunFolder, score: Score) -> None:
+    """Write a score into the folder of a run, with what its metrics say about the course of training."""
+    records = read_metrics(folder.metrics) if folder.metrics.exists() else []
+    folder.write_json(folder.evaluation, {**score.as_dict(), **LearningCurve.of(records).as_dict(score.target)})

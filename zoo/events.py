@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["EventsFolder"]
 
-_NOT_CURVES = {"steps", "time"}
+_NOT_CURVES = {"steps", "time", "cpu_time", "eval_time"}
 
 
 class EventsFolder:
@@ -19,6 +19,7 @@ class EventsFolder:
 
     Args:
         path: The folder, created if need be.
+        after: Steps from which a run goes on: what is beyond them is not shown any more.
 
     Example:
         >>> import tempfile
@@ -30,8 +31,8 @@ class EventsFolder:
         >>> folder.cleanup()
     """
 
-    def __init__(self, path: Path) -> None:
-        self._writer = SummaryWriter(str(path), flush_secs=10)
+    def __init__(self, path: Path, *, after: int | None = None) -> None:
+        self._writer = SummaryWriter(str(path), flush_secs=10, purge_step=None if after is None else after + 1)
 
     def write(self, record: Mapping[str, float]) -> None:
         """Add one point to every curve; ``record["steps"]`` is where on the axis."""

@@ -9,17 +9,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from zoo.files import write_text
+
 __all__ = ["MetricsFile", "read_metrics"]
 
 
 class MetricsFile:
-    """Appends records to a file that did not exist before.
+    """Appends records to a file that did not exist before, or to that of a run that goes on.
 
     Args:
         path: The file to create.
+        after: Steps from which the run of the file goes on: records beyond them are dropped, as they will come again.
 
     Raises:
-        FileExistsError: There is a file already; metrics of two runs are never mixed.
+        FileExistsError: There is a file already, and no run goes on; metrics of two runs are never mixed.
 
     Example:
         >>> import tempfile
@@ -32,8 +35,13 @@ class MetricsFile:
         >>> folder.cleanup()
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("x", encoding="utf-8")
+    def __init__(self, path: Path, *, after: int | None = None) -> None:
+        if after is None:
+            self._file = path.open("x", encoding="utf-8")
+            return
+        kept = [record for record in read_metrics(path) if record["steps"] <= after] if path.exists() else []
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: Mapping[str, float]) -> None:
         """Append one record and flush it; values that JSON cannot hold (nan, infinities) become null."""

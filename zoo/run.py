@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The state before that, while training goes on: what a damaged checkpoint falls back to."""
+        return self.path / "checkpoint.safetensors.previous"
+
+    @property
     def metrics(self) -> Path:
         """One JSON record a line for every iteration of training."""
         return self.path / "metrics.jsonl"

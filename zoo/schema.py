@@ -26,7 +26,7 @@ def field_paths(kind: type, prefix: str = "") -> list[str]:
     Example:
         >>> from zoo.config import EvalConfig
         >>> field_paths(EvalConfig)
-        ['episodes', 'first_seed']
+        ['episodes', 'first_seed', 'points', 'curve_episodes']
     """
     hints = get_type_hints(kind)
     paths = []
@@ -53,7 +53,7 @@ def validate(kind: type[T], data: Any, origins: Mapping[Path, str], source: str)
     Example:
         >>> from zoo.config import EvalConfig
         >>> validate(EvalConfig, {"episodes": 5}, {}, "my.yaml")
-        EvalConfig(episodes=5, first_seed=10000)
+        EvalConfig(episodes=5, first_seed=10000, points=50, curve_episodes=20)
         >>> validate(EvalConfig, {"epsiodes": 5}, {("epsiodes",): "my.yaml:1"}, "my.yaml")
         Traceback (most recent call last):
         ...

@@ -1,6 +1,41 @@
-"""Agents: each file reads from configuration to update."""
+"""Agents, one algorithm a file."""
 
+from agents.algorithms.a2c import A2C, A2CConfig
 from agents.algorithms.base import BaseAgent
+from agents.algorithms.crossq import CrossQ, CrossQConfig
+from agents.algorithms.ddpg import DDPG, DDPGConfig
+from agents.algorithms.discrete_sac import DiscreteSAC, DiscreteSACConfig
+from agents.algorithms.dqn import DQN, DQNConfig
+from agents.algorithms.off_policy import OffPolicyAgent
+from agents.algorithms.on_policy import OnPolicyAgent
 from agents.algorithms.ppo import PPO, PPOConfig
+from agents.algorithms.redq import REDQ, REDQConfig
+from agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
+from agents.algorithms.sac import SAC, SACConfig
+from agents.algorithms.td3 import TD3, TD3Config
 
-__all__ = ["PPO", "BaseAgent", "PPOConfig"]
+__all__ = [
+    "A2C",
+    "DDPG",
+    "DQN",
+    "PPO",
+    "REDQ",
+    "REINFORCE",
+    "SAC",
+    "TD3",
+    "A2CConfig",
+    "BaseAgent",
+    "CrossQ",
+    "CrossQConfig",
+    "DDPGConfig",
+    "DQNConfig",
+    "DiscreteSAC",
+    "DiscreteSACConfig",
+    "OffPolicyAgent",
+    "OnPolicyAgent",
+    "PPOConfig",
+    "REDQConfig",
+    "REINFORCEConfig",
+    "SACConfig",
+    "TD3Config",
+]

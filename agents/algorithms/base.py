@@ -1,47 +1,69 @@
-"""What all agents share: the loop around their update."""
+"""What all agents share: an env, a policy, a state that can be saved, and a trainer around their update."""
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
+from agents.algorithms.episodes import EpisodeStatistics
+from agents.algorithms.spaces import Spaces
+from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.evaluation import Evaluation, evaluate
-from envkit import EnvBase, ExplorationType, set_exploration_type
+from agents.trainer.evaluation import EvaluationHook
+from agents.trainer.hook import Hook, Metrics
+from agents.trainer.learner import Learner
+from agents.trainer.log import CallbackHook
+from agents.trainer.trainer import Trainer
+from envkit import Collector, EnvBase, ExplorationType, TransformedEnv, set_exploration_type
+from envkit.errors import CheckpointError
 
 __all__ = ["BaseAgent"]
 
-Metrics = dict[str, float]
+COUNTS = ("iterations", "steps", "episodes")
 
 
-class BaseAgent(ABC):
+class BaseAgent(Learner):
     """An env, networks, and a way of learning.
 
-    A subclass sets ``env`` and ``policy`` and defines :meth:`step`, one iteration of collecting and learning. It
-    keeps the counts ``iterations``, ``steps`` (env steps, summed over the envs of a batch) and ``episodes``.
+    A subclass sets the attributes below in its constructor, whose signature is
+    ``(env, config=None, *, seed=0, observation_keys=None, **networks)``, and defines :meth:`step`, one iteration of
+    collecting and learning.
+
+    Attributes:
+        env: where it learns.
+        config: its hyper-parameters, a ``Config`` of its class.
+        policy: a TensorDict module that writes the action; what collects, is evaluated and is handed to rollouts.
+        spaces: what it reads off the env's specs.
+        collector: what it collects with.
+        statistics: returns of the episodes it learns from.
     """
 
+    Config: ClassVar[type]
     env: EnvBase
+    config: Any
     policy: Any
-    iterations: int = 0
-    steps: int = 0
-    episodes: int = 0
-    horizon: int | None = None
-    """Number of steps after which annealed quantities reach their end, set by :meth:`train`."""
+    spaces: Spaces
+    collector: Collector
+    statistics: EpisodeStatistics
 
-    @abstractmethod
-    def step(self) -> Metrics:
-        """One iteration; returns what there is to say about it."""
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | Any, env: EnvBase, **kwargs: Any) -> Self:
+        """An agent of a config, or of a mapping of its entries.
 
-    @property
-    @abstractmethod
-    def steps_per_iteration(self) -> int:
-        """Env steps of one iteration."""
+        Raises:
+            TypeError: an entry that there is not.
+            ValueError: an entry out of range.
+        """
+        return cls(env, cls.Config(**config) if isinstance(config, Mapping) else config, **kwargs)  # type: ignore[call-arg]
+
+    # --------------------------------------------------------------- training
 
     def train(
         self,
@@ -53,6 +75,7 @@ class BaseAgent(ABC):
         eval_env: EnvBase | None = None,
         eval_freq: int | None = None,
         callback: Callable[[Metrics], Any] | None = None,
+        hooks: Iterable[Hook] = (),
     ) -> Metrics:
         """Repeats :meth:`step` until any limit is reached; limits count from the agent's first step, -1 is none.
 
@@ -65,6 +88,7 @@ class BaseAgent(ABC):
             eval_env: env without batch to evaluate the policy in, other than the one that is learnt in.
             eval_freq: number of iterations between evaluations of 20 episodes; never by default.
             callback: called with the metrics. An exception it raises ends the training and leaves the agent as it is.
+            hooks: what else is to be done, see :class:`~agents.Hook`.
 
         Returns:
             The metrics of the last iteration.
@@ -73,44 +97,44 @@ class BaseAgent(ABC):
             ValueError: no limit at all, a budget smaller than one iteration, a frequency below 1, or ``eval_freq``
                 without an ``eval_env`` that fits it.
         """
-        if max(max_iters, max_episodes, max_steps) < 0:
-            raise ValueError("train: expected a limit, one of max_iters, max_episodes and max_steps, found none")
-        if log_freq < 1:
-            raise ValueError(f"log_freq: expected at least 1, found {log_freq}")
+        all_hooks = list(hooks)
         if eval_freq is not None:
-            self._check_evaluation(eval_freq, eval_env)
-        each = self.steps_per_iteration
-        if 0 <= max_steps < each:
-            raise ValueError(f"max_steps: expected at least one iteration of {each} steps, found {max_steps}")
-        limits = [limit for limit in (max_steps, max_iters * each) if limit >= 0]
-        self.horizon = min(limits) if limits else None
-        metrics: Metrics = {}
-        mark, mark_steps = time.perf_counter(), self.steps
-        while not (
-            0 <= max_iters <= self.iterations
-            or 0 <= max_episodes <= self.episodes
-            or 0 <= max_steps < self.steps + each
-        ):
-            metrics = self.step()
-            evaluates = eval_freq is not None and self.iterations % eval_freq == 0
-            if evaluates:
-                metrics["eval_return_mean"] = self.evaluate(eval_env, range(10_000, 10_020)).mean  # type: ignore[arg-type]
-            if callback is not None and (evaluates or self.iterations % log_freq == 0):
-                now = time.perf_counter()
-                metrics["steps_per_second"] = (self.steps - mark_steps) / max(now - mark, 1e-9)
-                mark, mark_steps = now, self.steps
-                callback(metrics)
-        return metrics
+            if eval_freq < 1:
+                raise ValueError(f"eval_freq: expected at least 1, found {eval_freq}")
+            if eval_env is None:
+                raise ValueError("train: eval_freq needs an eval_env, found None")
+            all_hooks.append(EvaluationHook(eval_env, eval_freq, unit="iterations"))
+        if callback is not None:
+            all_hooks.append(CallbackHook(callback))
+        return Trainer(
+            self,
+            max_iters=max_iters,
+            max_episodes=max_episodes,
+            max_steps=max_steps,
+            log_freq=log_freq,
+            hooks=all_hooks,
+        ).run()
 
-    def _check_evaluation(self, eval_freq: int, eval_env: EnvBase | None) -> None:
-        if eval_freq < 1:
-            raise ValueError(f"eval_freq: expected at least 1, found {eval_freq}")
-        if eval_env is None:
-            raise ValueError("train: eval_freq needs an eval_env, found None")
-        if eval_env is self.env:
-            raise ValueError("eval_env: expected another env than the one that is learnt in, which is amid an episode")
-        if eval_env.batch_size:
-            raise ValueError(f"eval_env: expected an env without batch, found batch size {list(eval_env.batch_size)}")
+    def _count_episodes(self, batch: TensorDictBase) -> None:
+        """Adds the episodes of a collected batch to the statistics."""
+        following = batch["next"]
+        shape = (self.spaces.count, -1)
+        self.statistics.update(
+            following[self.spaces.reward_key].reshape(shape), following[self.spaces.done_key].reshape(shape)
+        )
+        self.episodes = self.statistics.finished
+
+    def _metrics(self, **others: float) -> Metrics:
+        return {
+            "iteration": float(self.iterations),
+            "steps": float(self.steps),
+            "episodes": float(self.episodes),
+            "return_mean": self.statistics.return_mean,
+            "episode_length_mean": self.statistics.length_mean,
+            **others,
+        }
+
+    # ----------------------------------------------------------------- acting
 
     def evaluate(self, env: EnvBase, seeds: Iterable[int] = range(10_000, 10_100)) -> Evaluation:
         """One episode from each start seed with the deterministic policy; see :func:`~agents.evaluation.evaluate`.
@@ -122,8 +146,10 @@ class BaseAgent(ABC):
             self.restart()
         return result
 
-    def restart(self) -> None:  # noqa: B027 - agents that keep no episode going have nothing to do
+    def restart(self) -> None:
         """Goes on learning with new episodes, after the env was run by someone else."""
+        self.collector.restart()
+        self.statistics.restart()
 
     def select_action(
         self, state: TensorDictBase | Tensor | Any, step: int = 0, *, deterministic: bool = False
@@ -156,3 +182,93 @@ class BaseAgent(ABC):
         if lead < 0 or value.shape[lead:] != shape:
             raise ValueError(f"{keys[0]!r}: expected shape [*batch, *{list(shape)}], found {list(value.shape)}")
         return TensorDict({keys[0]: value}, value.shape[:lead])
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _parts(self) -> dict[str, Any]:
+        """What learns: all that has a ``state_dict`` besides the collector and the statistics."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the agent needs to go on with the same numbers: nested dicts of tensors and plain values.
+
+        That is: networks, optimizers and whatever else learns, statistics of the env's transforms, replay, counts, the
+        collector with its env and the random state. If the env cannot say where it stands in plain values, the agent
+        that resumes begins new episodes, the same ones every time.
+        """
+        return {
+            "config": asdict(self.config),
+            "spaces": self.spaces.describe(),
+            "observation_keys": self.spaces.keys(),
+            "envs": self.spaces.count,
+            "counts": {name: getattr(self, name) for name in COUNTS},
+            "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "statistics": self.statistics.state_dict(),
+            "transform": self.env.transform.state_dict() if isinstance(self.env, TransformedEnv) else {},
+            "collector": self.collector.state_dict(env="plain"),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, resume: bool = True) -> None:
+        """Takes over what :meth:`state_dict` of an agent like this one returned.
+
+        Args:
+            state: the state.
+            resume: whether to go on where that one stopped. Otherwise only what was learnt is taken over, as is
+                enough to act or to evaluate; and so it is if the number of envs is another.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: it is not the state of an agent like this one.
+        """
+        for name, part in self._parts().items():
+            part.load_state_dict(state["parts"][name])
+        for name in COUNTS:
+            setattr(self, name, int(state["counts"][name]))
+        self.statistics.load_state_dict(state["statistics"])
+        if isinstance(self.env, TransformedEnv):
+            self.env.transform.load_state_dict(state["transform"])
+        if resume and state["envs"] == self.spaces.count:
+            self.collector.load_state_dict(state["collector"])
+        else:
+            self.statistics.restart()
+
+    def save(self, path: str | os.PathLike, *, keep_previous: bool = False) -> Path:
+        """Writes :meth:`state_dict` to one safetensors file; see :func:`~agents.save_checkpoint`."""
+        return save_checkpoint(path, type(self).__name__, self.state_dict(), keep_previous=keep_previous)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, env: EnvBase, *, resume: bool = True, **networks: Any) -> Self:
+        """An agent as :meth:`save` left it, in ``env``; networks that are not the default ones have to be passed.
+
+        Args:
+            path: the file.
+            env: an env like the one that was learnt in.
+            resume: see :meth:`load_state_dict`.
+            networks: those of the constructor.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointError: the file is damaged, or was saved for other observations, actions or networks.
+
+        Warns:
+            UserWarning: the env could not be saved, and new episodes begin.
+        """
+        state = load_checkpoint(path, cls.__name__)
+        name = cls.__name__
+        try:
+            config = cls.Config(**state["config"])
+            spaces = state["spaces"]
+            keys = [tuple(key) if isinstance(key, list) else key for key in state["observation_keys"]]
+            if lacking := {"envs", "counts", "parts", "statistics", "collector"} - state.keys():
+                raise KeyError(sorted(lacking))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: expected config, counts and spaces of a {name} agent: {error}") from error
+        if absent := [key for key in keys if key not in env.observation_keys]:
+            raise CheckpointError(f"{path}: saved for observations {absent}, found an env with {env.observation_keys}")
+        agent = cls(env, config, seed=None, observation_keys=keys, **networks)  # type: ignore[call-arg]
+        if spaces != agent.spaces.describe():
+            raise CheckpointError(f"{path}: saved for {spaces}, found an env with {agent.spaces.describe()}")
+        try:
+            agent.load_state_dict(state, resume=resume)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: does not fit the agent's networks: {error}") from error
+        return agent

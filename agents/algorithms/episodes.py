@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -51,6 +52,32 @@ class EpisodeStatistics:
     def restart(self) -> None:
         """Forgets the episodes that have not ended: the envs begin new ones."""
         self._return[:], self._length[:] = 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last episodes, and what was summed of those that go on."""
+        return {
+            "finished": self.finished,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
+            "open_returns": self._return.tolist(),
+            "open_lengths": self._length.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` returned; episodes that go on are forgotten if the envs are others.
+
+        Raises:
+            KeyError: something is missing.
+        """
+        self.finished = int(state["finished"])
+        for name in ("returns", "lengths"):
+            values: deque = getattr(self, name)
+            values.clear()
+            values.extend(state[name])
+        if len(state["open_returns"]) == len(self._return):
+            self._return[:], self._length[:] = state["open_returns"], state["open_lengths"]
+        else:
+            self.restart()
 
     @property
     def return_mean(self) -> float:

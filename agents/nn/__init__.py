@@ -11,30 +11,97 @@ from tensordict.nn import (
     set_interaction_type,
 )
 
+from agents.nn.action_space import ActionSpace, action_space_of
+from agents.nn.actor_critic import ActorCriticOperator, ActorCriticWrapper, ActorValueOperator
 from agents.nn.actors import Actor, ProbabilisticActor
-from agents.nn.distributions import Categorical, IndependentNormal, LeanDistribution, TanhNormal
+from agents.nn.batch_renorm import BatchRenorm1d
+from agents.nn.convnet import ConvNet, SquashDims
+from agents.nn.ddpg import DdpgCnnActor, DdpgCnnQNet, DdpgMlpActor, DdpgMlpQNet
+from agents.nn.distributional import DistributionalDQNnet, DistributionalQValueActor, DistributionalQValueModule
+from agents.nn.distributions import (
+    Categorical,
+    Delta,
+    IndependentNormal,
+    LeanDistribution,
+    MaskedCategorical,
+    MaskedOneHotCategorical,
+    OneHotCategorical,
+    OneHotOrdinal,
+    Ordinal,
+    TanhDelta,
+    TanhNormal,
+    TruncatedNormal,
+)
+from agents.nn.dueling import DuelingCnnDQNet, DuelingMlpDQNet
+from agents.nn.ensemble import Ensemble
 from agents.nn.flat import flat_parameter
 from agents.nn.mlp import MLP
+from agents.nn.noisy import NoisyLazyLinear, NoisyLinear, reset_noise
+from agents.nn.q_value import QValueActor, QValueModule
+from agents.nn.recurrent import GRUModule, LSTMModule, RecurrentModule, get_primers_from_module, set_recurrent_mode
+from agents.nn.safe import SafeModule, SafeProbabilisticModule, SafeProbabilisticTensorDictSequential, SafeSequential
 from agents.nn.sampling import take_sample
 from agents.nn.value_operator import ValueOperator
+from agents.nn.vmap import VmapModule
 
 __all__ = [
     "MLP",
+    "ActionSpace",
     "Actor",
+    "ActorCriticOperator",
+    "ActorCriticWrapper",
+    "ActorValueOperator",
+    "BatchRenorm1d",
     "Categorical",
+    "ConvNet",
+    "DdpgCnnActor",
+    "DdpgCnnQNet",
+    "DdpgMlpActor",
+    "DdpgMlpQNet",
+    "Delta",
+    "DistributionalDQNnet",
+    "DistributionalQValueActor",
+    "DistributionalQValueModule",
+    "DuelingCnnDQNet",
+    "DuelingMlpDQNet",
+    "Ensemble",
+    "GRUModule",
     "IndependentNormal",
     "InteractionType",
+    "LSTMModule",
     "LeanDistribution",
+    "MaskedCategorical",
+    "MaskedOneHotCategorical",
+    "NoisyLazyLinear",
+    "NoisyLinear",
     "NormalParamExtractor",
+    "OneHotCategorical",
+    "OneHotOrdinal",
+    "Ordinal",
     "ProbabilisticActor",
     "ProbabilisticTensorDictModule",
     "ProbabilisticTensorDictSequential",
+    "QValueActor",
+    "QValueModule",
+    "RecurrentModule",
+    "SafeModule",
+    "SafeProbabilisticModule",
+    "SafeProbabilisticTensorDictSequential",
+    "SafeSequential",
+    "SquashDims",
+    "TanhDelta",
     "TanhNormal",
     "TensorDictModule",
     "TensorDictModuleBase",
     "TensorDictSequential",
+    "TruncatedNormal",
     "ValueOperator",
+    "VmapModule",
+    "action_space_of",
     "flat_parameter",
+    "get_primers_from_module",
+    "reset_noise",
     "set_interaction_type",
+    "set_recurrent_mode",
     "take_sample",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tensordict import NestedKey, TensorDictBase, unravel_key
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from agents.nn.sampling import take_sample
+from envkit.core.inlined import Entries, of_module, on_entries
 from envkit.errors import PolicyError
 
 __all__ = ["Actor", "ProbabilisticActor"]
@@ -61,6 +62,18 @@ class Actor(TensorDictModule):
             key = self.out_keys[0]
             written.set(key, self.spec.project(written.get(key)))
         return written
+
+    def on_entries(self, given: Collection[NestedKey]) -> Callable[[Entries], None] | None:
+        """The same on a dict of entries; see ``on_entries`` in ``envkit/core/inlined.py``."""
+        inner, key, spec = of_module(self, given), self.out_keys[0], self.spec
+        if inner is None or not self.safe:
+            return inner
+
+        def run(entries: Entries) -> None:
+            inner(entries)
+            entries[key] = spec.project(entries[key])
+
+        return run
 
 
 class ProbabilisticActor(TensorDictModuleBase):
@@ -149,14 +162,35 @@ class ProbabilisticActor(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write parameters, action and, if asked, log-probability into ``tensordict`` and return it."""
         tensordict = self.module(tensordict)
-        dist = self.build_dist_from_params(tensordict)
+        action, log_prob = self._act(self.build_dist_from_params(tensordict))
+        tensordict.set(self.action_key, action)
+        if log_prob is not None:
+            tensordict.set(self.log_prob_key, log_prob)
+        return tensordict
+
+    def on_entries(self, given: Collection[NestedKey]) -> Callable[[Entries], None] | None:
+        """The same on a dict of entries; see ``on_entries`` in ``envkit/core/inlined.py``."""
+        inner = on_entries(self.module, given)
+        own = type(self).build_dist_from_params is ProbabilisticActor.build_dist_from_params
+        if inner is None or not own or not {*given, *self.module.out_keys}.issuperset(self.dist_params_keys):
+            return None
+
+        def run(entries: Entries) -> None:
+            inner(entries)
+            action, log_prob = self._act(self._distribution({name: entries[key] for name, key in parameters}, entries))
+            entries[action_key] = action
+            if log_prob is not None:
+                entries[log_prob_key] = log_prob
+
+        parameters, action_key, log_prob_key = self._parameters_from, self.action_key, self.log_prob_key
+        return run
+
+    def _act(self, dist: Distribution) -> tuple[Tensor, Tensor | None]:
+        """An action, and its log-probability if asked."""
         action = take_sample(dist, interaction_type() or self.default_interaction_type)
         if self.safe:
             action = self.spec.project(action)
-        tensordict.set(self.action_key, action)
-        if self.return_log_prob:
-            tensordict.set(self.log_prob_key, dist.log_prob(action))
-        return tensordict
+        return action, dist.log_prob(action) if self.return_log_prob else None
 
     def get_dist(self, tensordict: TensorDictBase) -> Distribution:
         """Return the distribution for the observations in ``tensordict``, which stays as it is."""
@@ -179,16 +213,18 @@ class ProbabilisticActor(TensorDictModuleBase):
         Raises:
             PolicyError: if a parameter is missing or the distribution refuses the arguments.
         """
-        arguments = {name: tensordict.get(key, None) for name, key in self._parameters_from}
+        return self._distribution({name: tensordict.get(key, None) for name, key in self._parameters_from}, tensordict)
+
+    def _distribution(self, arguments: dict[str, Any], entries: TensorDictBase | Entries) -> Distribution:
         try:
             return self.distribution_class(**arguments, **self.distribution_kwargs)
         except Exception as error:
-            raise self._explain(arguments, tensordict, error) from error
+            raise self._explain(arguments, entries, error) from error
 
-    def _explain(self, arguments: dict[str, Any], tensordict: TensorDictBase, error: Exception) -> Exception:
+    def _explain(self, arguments: dict[str, Any], entries: TensorDictBase | Entries, error: Exception) -> Exception:
         for name, key in self._parameters_from:
             if arguments[name] is None:
-                return PolicyError(_missing(f"parameter {name!r} of the distribution", key, tensordict))
+                return PolicyError(_missing(f"parameter {name!r} of the distribution", key, entries))
         if isinstance(error, TypeError):
             accepted = getattr(self.distribution_class, "__name__", repr(self.distribution_class))
             given = [*arguments, *self.distribution_kwargs]
@@ -212,6 +248,6 @@ def _checked_spec(owner: str, spec: Any, safe: bool) -> Any:
     return spec
 
 
-def _missing(what: str, key: NestedKey, tensordict: TensorDictBase) -> str:
-    found = sorted(map(str, tensordict.keys(include_nested=True, leaves_only=True)))
-    return f"ProbabilisticActor: expected {what} at key {key!r}, found keys {found}"
+def _missing(what: str, key: NestedKey, entries: TensorDictBase | Entries) -> str:
+    keys = entries.keys(True, True) if isinstance(entries, TensorDictBase) else entries
+    return f"ProbabilisticActor: expected {what} at key {key!r}, found keys {sorted(map(str, keys))}"

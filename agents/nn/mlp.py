@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules.module import _has_any_global_hook
+
+from envkit.core.inlined_layers import in_sequence, plain_linear
 
 __all__ = ["MLP"]
 
@@ -116,22 +117,16 @@ class MLP(nn.Sequential):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Apply the layers to the inputs, joined along the last dimension when there are several."""
         features = inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1)
-        shortcuts = not _has_any_global_hook()
         for layer in self._modules.values():
             # Module.__call__ and attribute look-ups cost a small linear layer more than its product.
-            if shortcuts and type(layer) is nn.Linear and not _has_hooks(layer):
-                parameters = layer._parameters
-                # Parameters that were swapped for plain tensors (TensorDict.to_module) are elsewhere.
-                weight = parameters.get("weight")
-                if weight is not None and "bias" in parameters:
-                    features = functional.linear(features, weight, parameters["bias"])
-                    continue
-            features = layer(features)
+            linear = plain_linear(layer)
+            features = layer(features) if linear is None else functional.linear(features, *linear)
         return features
 
-
-def _has_hooks(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
+    def on_tensors(self) -> Callable[..., torch.Tensor]:
+        """The same as a function without gradients; see ``on_tensors`` in ``envkit/core/inlined_layers.py``."""
+        run = in_sequence(self)
+        return lambda *inputs: run(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
 
 
 def _hidden_widths(depth: int | None, num_cells: int | Sequence[int] | None) -> list[int]:

@@ -41,6 +41,7 @@ class SlotBatch(ToldBatch):
         self._desk, self._slots = desk, slots
         self._told = [desk.slots.descriptions[slot] for slot in slots]
         self._believe()
+        self._runtime.watched = 0  # the envs look at their first steps themselves
         if not self.fits_rows:  # there is no tensor to be compared with the specs; the envs have looked at theirs
             self._runtime.checked_reset = self._runtime.checked_step = True
 
@@ -111,7 +112,11 @@ class SlotBatch(ToldBatch):
         return out if self._device is None else out.to(self._device)
 
     def _drawn(self, parts: list[TensorDictBase | None]) -> list[TensorDictBase]:
-        return self.map(_draw, parts)
+        return self._drawn_by(list(range(len(self))), parts)
+
+    def _drawn_by(self, chosen: list[int], parts: Sequence[TensorDictBase | None]) -> list[TensorDictBase]:
+        """A random action of each of some envs' own."""
+        return list(self._round(_draw, {i: (part,) for i, part in zip(chosen, parts, strict=True)}).values())
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""

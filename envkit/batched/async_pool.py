@@ -13,7 +13,7 @@ from envkit.batched.async_batch import Known, SlotBatch
 from envkit.batched.async_processes import ProcessSlots
 from envkit.batched.async_slots import CLOSING, Answer, Desk, Order, Slots
 from envkit.batched.async_threads import ThreadSlots
-from envkit.batched.base import makers
+from envkit.batched.base import makers, stacked
 from envkit.batched.equal_specs import refuse_unequal
 from envkit.core.env import EnvBase
 from envkit.errors import EnvDataError, PolicyError, SpecError
@@ -201,7 +201,7 @@ class AsyncEnvPool(SlotBatch):
     def _addressed(
         self, tensordict: TensorDictBase | None, env_index: int | Sequence[int] | None
     ) -> tuple[list[int], TensorDictBase | None]:
-        """Numbers of the envs that are meant, and a copy of the data, without these."""
+        """Numbers of the envs that are meant, and the data of these."""
         self.assert_open()
         chosen = list(range(len(self)))
         if isinstance(env_index, int):
@@ -227,9 +227,11 @@ class AsyncEnvPool(SlotBatch):
                 f"{INDEX}: expected data of batch size {list(size)} for {len(chosen)} envs, found "
                 f"{list(tensordict.batch_size)}"
             )
-        return chosen, tensordict.exclude(INDEX).clone()
+        return chosen, tensordict
 
     def _send(self, kind: str, chosen: list[int], tensordict: TensorDictBase | None) -> None:
+        if tensordict is not None:
+            tensordict = tensordict.exclude(INDEX).clone()
         if kind != "reset":
             self._check_actions(tensordict)  # type: ignore[arg-type]
         parts = [None] * len(chosen) if tensordict is None else tensordict.unbind(0)
@@ -276,6 +278,22 @@ class AsyncEnvPool(SlotBatch):
         return [self._at_home(STACKS[self.stack](list(column))) for column in columns]
 
     # ------------------------------------------------------- everything else
+
+    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
+        """See :meth:`~envkit.EnvBase.rand_action`; for the envs that ``tensordict`` is of, be it only some.
+
+        Raises:
+            ValueError: numbers that are no envs, or not as many as elements.
+            EnvDataError: nothing says which envs are meant.
+        """
+        if tensordict is None:
+            return super().rand_action()
+        chosen, _ = self._addressed(tensordict, None)
+        if self.draws_from_spec:
+            drawn = self.full_action_spec[0].rand((len(chosen),), generator=self._runtime.generator)
+        else:
+            drawn = stacked(self._drawn_by(chosen, list(tensordict.unbind(0))), self.fits_rows)
+        return tensordict.update(drawn)
 
     shutdown = SlotBatch.close
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,18 @@ from tensordict import LazyStackedTensorDict, TensorDictBase
 from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
 from envkit.core.row_env import RowEnv
+from envkit.core.values import MODES
 
-__all__ = ["BatchedEnv", "makers", "options_of_each", "restore_one", "seed_one", "set_check_finite", "stacked"]
+__all__ = [
+    "BatchedEnv",
+    "makers",
+    "most_lenient",
+    "options_of_each",
+    "restore_one",
+    "seed_one",
+    "set_nonfinite",
+    "stacked",
+]
 
 
 class BatchedEnv(RowEnv):
@@ -45,6 +55,9 @@ class BatchedEnv(RowEnv):
     def fits_rows(self) -> bool:
         """See :attr:`~envkit.EnvBase.fits_rows`; only data of one layout can be sliced by env."""
         return not self.has_dynamic_specs
+
+    def _describe_element(self, index: list[int]) -> str:
+        return f"env {index[0]}, index {index[1:]}"
 
     def _set_seed(self, seed: int | None) -> None:
         """The envs are seeded in :meth:`set_seed`, which chains them."""
@@ -129,9 +142,19 @@ def _call(env: EnvBase, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
     return getattr(env, name)(*args, **kwargs)
 
 
-def set_check_finite(env: EnvBase, value: bool) -> None:
+def set_nonfinite(env: EnvBase, mode: str) -> None:
     """Sets the option of that name of an env."""
-    env.check_finite = value
+    env.nonfinite = mode
+
+
+def most_lenient(modes: Iterable[str]) -> str:
+    """That of some ways to deal with NaN which lets most through.
+
+    Examples:
+        >>> most_lenient(["error", "warn", "truncate"])
+        'warn'
+    """
+    return max(modes, key=MODES.index)
 
 
 def seed_one(env: EnvBase, seed: int | None, static_seed: bool = False) -> int | None:

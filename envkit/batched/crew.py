@@ -13,6 +13,7 @@ import cloudpickle
 
 from envkit.batched.env_service import EnvService
 from envkit.batched.equal_specs import UnequalSpecsError, refuse_unequal
+from envkit.batched.last_seen import LastSeen
 from envkit.batched.layout import layout_of
 from envkit.batched.memory import Blocks, Home
 from envkit.batched.pool import GIVING_UP, WorkerPool
@@ -50,6 +51,9 @@ class Crew:
         self.restarts, self._restarts_left = 0, max_restarts or 0
         # Numbers of envs that were built anew, but whose episodes have no last transition yet.
         self.cut: set[int] = set()
+        self.last = LastSeen(len(made))
+        # What becomes of NaN in envs that were told.
+        self._modes: dict[int, str] = {}
         self._options = options
         bounds = [len(made) * i // workers for i in range(workers + 1)]
         self._envs = [range(a, b) for a, b in itertools.pairwise(bounds)]
@@ -97,6 +101,8 @@ class Crew:
             pool.close()
             raise
         self._pool = pool
+        for worker in range(self.workers):
+            self._tell_modes(worker)
         for known, one in zip(self._known, pool.descriptions, strict=True):
             known["env_name"] = one["name"]
 
@@ -110,7 +116,9 @@ class Crew:
 
     def twin(self) -> Crew:
         """A crew of the same kind, which has not started."""
-        return Crew(*self._given)
+        crew = Crew(*self._given)
+        crew._modes = dict(self._modes)
+        return crew
 
     def shares(self, envs: Sequence[int]) -> list[Share]:
         """Which worker has which of ``envs``."""
@@ -169,6 +177,16 @@ class Crew:
                 seed = self.pool.call(worker, "set_seed", own, seed, static)
         return seed
 
+    def set_nonfinite(self, envs: Sequence[int], mode: str) -> None:
+        """Tells ``envs``, and those that are built anew in their place, what becomes of NaN."""
+        self.ask(envs, "set_nonfinite", lambda share: (share.envs, mode), fatal=False)
+        self._modes.update(dict.fromkeys(envs, mode))
+
+    def _tell_modes(self, worker: int) -> None:
+        for number, i in enumerate(self._envs[worker]):
+            if i in self._modes:
+                self.pool.call(worker, "set_nonfinite", [number], self._modes[i])
+
     def _in_turn(self, envs: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
         """The workers that have ``envs``, in the order of those, with the numbers there of neighbours."""
         workers = [(worker, i - own.start) for i in envs for worker, own in enumerate(self._envs) if i in own]
@@ -206,9 +224,10 @@ class Crew:
         if known["seed"] is not None:
             known["seed"] = spawn_seed(known["seed"], "restart", self.restarts)
             pool.call(worker, "set_seed", list(range(len(self._envs[worker]))), known["seed"], False)
+        self._tell_modes(worker)
         for home in self._blocks.homes():
             if home.bound.pop(worker, None) is not None:
-                self._bind(home, next(share for share in self.shares(home.envs) if share.worker == worker))
+                self._bind(home, [share for share in self.shares(home.envs) if share.worker == worker])
 
     def begun(self, envs: Sequence[int], masks: Masks | None = None) -> None:
         """Notes that episodes have begun, under ``masks`` of ``envs``: nothing is left to be said of those before."""
@@ -265,20 +284,21 @@ class Crew:
             blocks.lay_out(plan, layout)
         return blocks.slabs(number, plan, envs, rows)
 
-    def bind(self, home: Home, share: Share) -> bool:
-        """Has a worker bind its envs to a pair of slabs; returns whether they can be advanced."""
-        if share.worker not in home.bound:
+    def bind(self, home: Home, shares: list[Share]) -> bool:
+        """Has workers bind their envs to a pair of slabs; returns whether all can be advanced."""
+        if not all(share.worker in home.bound for share in shares):
             gone = self._blocks.unwanted()
             if gone:
                 self._mending(lambda: self.pool.call_all("drop", gone))
-            self._mending(lambda: self._bind(home, share))
-            if not self.may_restart and len(home.bound) == len(self.shares(home.envs)):
+            self._mending(lambda: self._bind(home, [share for share in shares if share.worker not in home.bound]))
+            if not self.may_restart:
                 home.block.forget_descriptor()  # users who keep much data would run out of them
-        return home.bound[share.worker]
+        return all(home.bound[share.worker] for share in shares)
 
-    def _bind(self, home: Home, share: Share) -> None:
-        arguments = (home.place, home.layout, home.rows, list(_runs(share)))
-        home.bound[share.worker] = self.pool.take(share.worker, home.block, *arguments)
+    def _bind(self, home: Home, shares: list[Share]) -> None:
+        workers = [share.worker for share in shares]
+        given = [(home.place, home.layout, home.rows, list(_runs(share))) for share in shares]
+        home.bound.update(zip(workers, self.pool.take_each(workers, home.block, given), strict=True))
 
 
 def _crew_of(given: bytes) -> Crew:

@@ -79,7 +79,7 @@ class EnvService(Service):
             "hides_last_observations": env.hides_last_observations,
             "keeps_state": env.keeps_state,
             "draws_from_spec": env.draws_from_spec,
-            "check_finite": env.check_finite,
+            "nonfinite": env.nonfinite,
             "name": repr(first),
         }
 
@@ -178,6 +178,14 @@ class EnvService(Service):
         """See :meth:`~envkit.EnvBase.restore`, of each env; another simulator has to be bound to the rows."""
         for i, snapshot in zip(envs, snapshots, strict=True):
             restore_one(self._env._envs[i], snapshot)
+        self._bind_again()
+
+    def set_nonfinite(self, envs: list[int], mode: str) -> None:
+        """See :attr:`~envkit.EnvBase.nonfinite`, of each env; rows are bound for one or the other."""
+        self._some(envs).nonfinite = mode
+        self._bind_again()
+
+    def _bind_again(self) -> None:
         for place, some in self._bound.items():
             self._bound[place] = [bound._replace(port=bound.bind()) for bound in some]
 

@@ -177,4 +177,8 @@ def scatter() -> None:
     """Seeds the global generators of this process from the system: forked processes would all draw the same numbers."""
     random.seed()
     np.random.seed()
-    torch.seed()
+    # Of devices that torch was built without, `torch.seed` notes in milliseconds where they were to be seeded from.
+    if torch.backends.cuda.is_built() or torch.backends.mps.is_built() or torch.version.xpu:
+        torch.seed()
+    else:
+        torch.default_generator.seed()

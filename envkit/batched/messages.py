@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
-import cloudpickle
-
 from envkit.batched.launch import Ends, send_descriptors
 from envkit.batched.losses import Losses
 
@@ -31,10 +29,6 @@ class Messages:
     def forget(self, worker: int) -> None:
         """Begins anew with a worker that takes the place of another one."""
         self._owing.discard(worker)
-
-    def pack(self, message: tuple) -> bytes:
-        """A message to a worker; what belongs to the main script goes by value."""
-        return cloudpickle.dumps(message)
 
     def send(self, worker: int, content: bytes, descriptors: Sequence[int] = ()) -> None:
         """Sends a packed message, and open files; that the worker is gone is noticed when it does not answer.

@@ -44,6 +44,8 @@ class ParallelEnv(ToldBatch):
     close the whole. ``copy.deepcopy`` makes a batch with workers of its own, whose envs stand where these do; only a
     batch that has not started can be pickled.
 
+    A worker computes in one thread: torch is told so, and OpenCV by ``OPENCV_FOR_THREADS_NUM``, unless that is set.
+
     Whatever goes wrong in a worker is raised here as a :class:`~envkit.WorkerError`: what its env raises, its death,
     and, with ``timeout``, its silence. All workers are gone by then; but the batch goes on after what methods raise, or
     functions given to :meth:`map`.
@@ -183,6 +185,13 @@ class ParallelEnv(ToldBatch):
         # A step that is not made repeats them.
         return plan.observation_keys if self._crew.may_restart else super()._read_by_steps(plan)
 
+    def _set_nonfinite(self, mode: str) -> None:
+        self._crew.set_nonfinite(self._envs, mode)
+
+    def _describe_element(self, index: list[int]) -> str:
+        (share,) = self._crew.shares([self._envs[index[0]]])
+        return f"env {index[0]} of worker {share.worker}, index {index[1:]}"
+
     @property
     def num_workers(self) -> int:
         """Number of processes."""
@@ -255,7 +264,7 @@ class ParallelEnv(ToldBatch):
 
         outs = self._crew.ask(self._envs, "reset_apart", part_of, phase="reset", again=True)
         self._crew.begun(self._envs, masks)
-        return self._together(outs)
+        return self._together(outs, masks)
 
     def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase:
         self._crew.warn_of_sending(self)
@@ -266,10 +275,11 @@ class ParallelEnv(ToldBatch):
 
         return self._together(self._crew.ask(self._envs, "step_apart", part_of, phase="step"))
 
-    def _together(self, outs: list[list[TensorDictBase]]) -> TensorDictBase:
+    def _together(self, outs: list[list[TensorDictBase]], masks: Masks | None = None) -> TensorDictBase:
         out = stacked(self._in_order(outs), self.fits_rows)
         if self._crew.may_restart:
             out.set(RESTARTED, self.observation_spec[RESTARTED].zero())
+            self._crew.last.keep(self._envs, self.plan, out.get, masks)
         return out
 
     def _drawn(self, parts: list[TensorDictBase | None]) -> list[TensorDictBase]:
@@ -296,6 +306,7 @@ class ParallelEnv(ToldBatch):
             raise TypeError(f"snapshot of ParallelEnv: expected envs that can be copied and sent; {first}") from error
 
     def _restore_each(self, snapshots: list[Any]) -> None:
+        self._crew.last.forget(self._envs)
         self._crew.ask(self._envs, "restore", lambda share: (share.envs, [snapshots[i] for i in share.positions]))
 
     def close(self, seconds: float = 5.0) -> None:

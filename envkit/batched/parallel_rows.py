@@ -31,8 +31,7 @@ class ParallelRows:
         self._home, self._pool, self._place = home, crew.pool, home.place
         self._shares = crew.shares(home.envs)
         self._workers = [share.worker for share in self._shares]
-        able = [crew.bind(home, share) for share in self._shares]
-        self._able = all(able)
+        self._able = crew.bind(home, self._shares)
 
     @property
     def advance(self) -> Callable[[int, int], None] | None:
@@ -59,6 +58,7 @@ class ParallelRows:
         if self._crew.may_restart:
             self._root[RESTARTED][row] = False  # the row before may have had it
             self._crew.begun(self._home.envs, masks)
+            self._keep(self._root, row, masks)
 
     def step(self, row: int, masks: Masks | None = None) -> bool:
         """See :meth:`~envkit.core.rows.RowPort.step`."""
@@ -70,6 +70,8 @@ class ParallelRows:
             # Workers repeat the flags of what is not stepped, but do not know of these.
             for key in (RESTARTED, *(group.truncated for group in self._plan.done_groups)):
                 self._following[key][row] |= self._root[key][row]
+        if self._crew.may_restart:
+            self._keep(self._following, row)
         pool = self._pool
         return bool(renewed) or any(pool.result(worker) for worker in self._workers)
 
@@ -83,6 +85,8 @@ class ParallelRows:
                 self._cut_off(share, row)
                 self._again(share, RESET, row + 1, 0, "reset")
                 self._crew.begun(self._numbers(share))
+            if self._crew.may_restart:
+                self._keep(self._root, row + 1)
 
     def _command(self, operation: int, row: int, detail: int, phase: str) -> list[Share]:
         """Gives all workers a command and waits for them.
@@ -127,11 +131,18 @@ class ParallelRows:
             self._crew.restart(share.worker, error)
             self._again(share, operation, row, detail, phase)
 
+    def _keep(self, columns: dict[Any, Any], row: int, masks: Masks | None = None) -> None:
+        """Keeps in mind what envs show, in case that their next step is not made."""
+        self._crew.last.keep(self._home.envs, self._plan, lambda key: columns[key][row], masks)
+
     def _cut_off(self, share: Share, row: int) -> None:
         """Writes what is true of a step that was never made, because the envs are new ones."""
         plan, where = self._plan, share.positions
         root, following = self._root, self._following
-        for key in (*plan.observation_keys, *plan.done_keys):
+        for key in plan.observation_keys:
+            for position, number in zip(where, self._numbers(share), strict=True):
+                following[key][row, position] = self._crew.last.repeat(number, key, root[key][row, position])
+        for key in plan.done_keys:
             following[key][row, where] = root[key][row, where]
         for key in plan.reward_keys:
             following[key][row, where] = 0

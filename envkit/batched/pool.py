@@ -17,7 +17,7 @@ from envkit.batched.closing import end_workers
 from envkit.batched.launch import Ends, check_start_method, launch, send_descriptors
 from envkit.batched.losses import Describe, Losses
 from envkit.batched.messages import Messages
-from envkit.batched.packing import packed
+from envkit.batched.packing import dumps, packed
 from envkit.batched.worker import CALL, FAILED, Service
 from envkit.errors import ClosedEnvError, WorkerError
 from envkit.storage.shared import SharedBlock, anonymous_file
@@ -225,7 +225,10 @@ class WorkerPool:
     def call_all(self, name: str, *args: Any, phase: str = "call", **kwargs: Any) -> list[Any]:
         """Same as :meth:`call`, with all workers at a time."""
         workers = list(range(len(self)))
-        return self.call_each(workers, name, [(args, kwargs)] * len(workers), phase=phase)
+        content = dumps((name, args, kwargs))
+        for worker in workers:
+            self._send(worker, content)
+        return _raised(self._finish(workers, phase))
 
     def call_each(self, workers: list[int], name: str, given: list[tuple], *, phase: str = "call") -> list[Any]:
         """Same as :meth:`call`, with several workers at a time, each with arguments (and options) of its own."""
@@ -241,7 +244,7 @@ class WorkerPool:
 
     def begin(self, worker: int, name: str, *args: Any, **kwargs: Any) -> None:
         """The first half of :meth:`call`."""
-        self._send(worker, (name, args, kwargs))
+        self._send(worker, dumps((name, args, kwargs)))
 
     def heard(self, workers: Sequence[int], seconds: float) -> list[int]:
         """Those of ``workers`` that have answered a call, or are gone; sleeps until there is one, or time is up."""
@@ -257,12 +260,16 @@ class WorkerPool:
 
     def take(self, worker: int, block: SharedBlock, *args: Any) -> Any:
         """Hands a shared block to a worker: what ``take(block, *args)`` of its service returns."""
-        self._send(worker, ("take", args, {"size": block.size}), block.fd)
-        return self.finish(worker)
+        return self.take_each([worker], block, [args])[0]
 
-    def _send(self, worker: int, message: tuple, *descriptors: int) -> None:
+    def take_each(self, workers: list[int], block: SharedBlock, given: Sequence[tuple]) -> list[Any]:
+        """Same as :meth:`take`, with several workers at a time, each with arguments of its own."""
+        for worker, args in zip(workers, given, strict=True):
+            self._send(worker, dumps(("take", args, {"size": block.size})), block.fd)
+        return _raised(self._finish(workers, "call"))
+
+    def _send(self, worker: int, content: bytes, *descriptors: int) -> None:
         if worker not in self._losses.errors:
-            content = self._messages.pack(message)
             self.post(worker, CALL)
             with self._closing_if_interrupted():
                 self._messages.send(worker, content, descriptors)

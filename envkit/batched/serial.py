@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tensordict import TensorDictBase
 
-from envkit.batched.base import BatchedEnv, makers, options_of_each, seed_one, set_check_finite, stacked
+from envkit.batched.base import BatchedEnv, makers, most_lenient, options_of_each, seed_one, set_nonfinite, stacked
 from envkit.batched.equal_specs import refuse_unequal, specs_of
 from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
@@ -86,13 +86,14 @@ class SerialEnv(BatchedEnv):
         return [function(*one) for one in zip(self._envs, *given, strict=True)]
 
     @property
-    def check_finite(self) -> bool:
-        """See :attr:`~envkit.EnvBase.check_finite`; assigning sets it for all envs."""
-        return all(env.check_finite for env in self._envs)
+    def nonfinite(self) -> str:
+        """See :attr:`~envkit.EnvBase.nonfinite`; assigning sets it for all envs."""
+        return most_lenient(env.nonfinite for env in self._envs)
 
-    @check_finite.setter
-    def check_finite(self, value: bool) -> None:
-        self.map(set_check_finite, [value] * len(self._envs))
+    @nonfinite.setter
+    def nonfinite(self, mode: str) -> None:
+        self.map(set_nonfinite, [mode] * len(self._envs))
+        self._runtime.ring = self._runtime.quick = None
 
     @property
     def keeps_state(self) -> bool:
@@ -211,6 +212,11 @@ class SerialRows:
         self, row: int, masks: Masks | None = None, list_of_kwargs: Sequence[dict] | None = None, **kwargs: Any
     ) -> None:
         """See :meth:`~envkit.core.rows.RowPort.reset`; ``list_of_kwargs`` has some for each env."""
+        if masks is not None and self._able and not (list_of_kwargs or kwargs):
+            (mask,) = masks.values()
+            for i in np.flatnonzero(mask.cpu().numpy()).tolist():
+                self._resets[i](row)
+            return
         options = options_of_each(len(self._ports), list_of_kwargs, kwargs)
         if masks is None:
             for port, own in zip(self._ports, options, strict=True):

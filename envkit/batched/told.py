@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from envkit.batched.base import BatchedEnv, set_check_finite
+from envkit.batched.base import BatchedEnv, most_lenient, set_nonfinite
 
 __all__ = ["ToldBatch"]
 
@@ -31,15 +31,19 @@ class ToldBatch(BatchedEnv):
         return any(told[name] for told in self._told)
 
     @property
-    def check_finite(self) -> bool:
-        """See :attr:`~envkit.EnvBase.check_finite`; assigning sets it for all envs."""
-        return self._all_say("check_finite")
+    def nonfinite(self) -> str:
+        """See :attr:`~envkit.EnvBase.nonfinite`; assigning sets it for all envs."""
+        return most_lenient(told["nonfinite"] for told in self._told)
 
-    @check_finite.setter
-    def check_finite(self, value: bool) -> None:
-        self.map(set_check_finite, [value] * len(self))
+    @nonfinite.setter
+    def nonfinite(self, mode: str) -> None:
+        self._set_nonfinite(mode)
         for told in self._told:
-            told["check_finite"] = value
+            told["nonfinite"] = mode
+        self._runtime.ring = self._runtime.quick = None
+
+    def _set_nonfinite(self, mode: str) -> None:
+        self.map(set_nonfinite, [mode] * len(self))
 
     @property
     def hides_last_observations(self) -> bool:

@@ -83,7 +83,10 @@ def serve(connection: Connection, inherited: list[int]) -> None:
     if quiet:
         warnings.simplefilter("ignore")
     channel = Answerer(SharedBlock(size, words), index, bell, done)
-    torch.set_num_threads(1)  # there is a worker for each core
+    # There is a worker for each core. OpenCV reads this when an env loads it; one that a forked process has inherited
+    # is left alone: to stop its threads there waits for ever.
+    torch.set_num_threads(1)
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     code = _Worker(connection, channel).run(payload)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):

@@ -92,9 +92,10 @@ class _Examiner:
                 fix = f"return {group.done!r} or {group.terminated!r}, a boolean of shape {list(group.shape)}"
                 self.add("_step", group.done, "done or terminated", "neither", fix)
                 out.set(group.done, torch.zeros(group.shape, dtype=torch.bool))
+        told = [out.get(group.done, None) for group in plan.done_groups]
         out = plan.complete_next(out)
-        for group in plan.done_groups:
-            ended, done = out.get(group.terminated), out.get(group.done)
+        for group, own in zip(plan.done_groups, told, strict=True):
+            ended, done = out.get(group.terminated), out.get(group.done) if own is None else own.reshape(group.shape)
             if group.truncated is not None:
                 ended = ended | out.get(group.truncated)
             if bool((ended & ~done).any()):

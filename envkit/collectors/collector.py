@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -18,6 +18,7 @@ from envkit.collectors.weights import load_weights, placed
 from envkit.core.env import EnvBase
 from envkit.core.exploration import set_exploration_type
 from envkit.core.loose import LooseRunner
+from envkit.core.plain_snapshot import plain_snapshot, restore_plain_snapshot
 from envkit.core.policies import Policy
 from envkit.core.rollout import make_runner
 from envkit.core.runner import Runner
@@ -126,19 +127,73 @@ class Collector(CollectorBase):
                 runner.run(0, steps)
             else:
                 self._limit.run(runner, steps)
-        numbers = self._numbers(runner)
+        return self._hand_over(self._finished(runner))
+
+    def growing(self, steps: int) -> Iterator[tuple[TensorDictBase, int]]:
+        """The next batch while it grows: yields it, and how many steps of each env it has, after every ``steps`` more.
+
+        What comes after these is yet to be collected. So a policy can learn from each step as soon as it was made, and
+        batches need not be short, each of which has a price. Trajectories are numbered when the batch is complete;
+        random actions end after exactly ``init_random_frames``, rounded up to ``steps``. The state of a collector is
+        to be saved between batches, not amid one.
+
+        Raises:
+            ValueError: ``steps`` is below 1, the options ask for something that is done to whole batches
+                (``max_frames_per_traj``, ``set_truncated``, ``split_trajs``, ``postproc``, ``replay_buffer``), or the
+                env's data has no fixed layout.
+            NonFiniteError, PolicyError, ClosedEnvError: see :meth:`next`; NaN is looked for in the complete batch.
+
+        Examples:
+            >>> from envkit import GymEnv
+            >>> collector = Collector(GymEnv("CartPole-v1"), frames_per_batch=10)
+            >>> [batch[stop - 1]["action"].shape for batch, stop in collector.growing(4)]
+            [torch.Size([]), torch.Size([]), torch.Size([])]
+        """
+        if steps < 1:
+            raise ValueError(f"growing: expected at least 1 step, found {steps}")
+        options, runner = self.options, self._ready()
+        given = (options.frame_limit, options.postproc, options.replay_buffer)
+        whole = options.set_truncated or options.split_trajs or any(one is not None for one in given)
+        if whole or not isinstance(runner, Runner):
+            raise ValueError(
+                "growing: expected no options for whole batches, and an env whose data has a fixed layout, found "
+                f"{options} and {self.env}"
+            )
+        frames = self.frames
+        batch: TensorDictBase = TensorDict()
+        for start in range(0, self._steps, steps):
+            stop = min(start + steps, self._steps)
+            changes = self._stop_acting_at_random(frames + start * self.env.numel())
+            with set_exploration_type(options.exploration_type):
+                runner.run(start, stop)
+            if changes or start == 0:
+                batch = runner.view(self._steps)  # now that it is known what the policy writes
+            if stop == self._steps:
+                self._finished(runner)
+            yield batch, stop
+
+    def _finished(self, runner: Runner | LooseRunner) -> TensorDictBase:
+        """The complete batch."""
+        steps, numbers = self._steps, self._numbers(runner)
         if self.options.set_truncated:
             runner.truncate(steps - 1)
         batch = runner.tensordict(steps)
         batch.set("collector", TensorDict({"traj_ids": numbers}, batch.batch_size, names=batch.names))
         self.frames += self.frames_per_batch
-        return self._hand_over(batch)
+        return batch
+
+    def _stop_acting_at_random(self, frames: int) -> bool:
+        """Goes over to the policy, if after so many steps it is its turn; says whether it was."""
+        if not self._acts_at_random or frames < self.options.random_frames:
+            return False
+        self._acts_at_random = False
+        if self._acting is not None:
+            self._runner.follow(self._acting)
+        return True
 
     def _ready(self) -> Runner | LooseRunner:
         """The loop, with room for a batch, at the row from which it goes on."""
-        if self._acts_at_random and self.frames >= self.options.random_frames:
-            self._onward = self._runner.onward() if self._begun else None
-            self._runner = self._make_runner()
+        self._stop_acting_at_random(self.frames)
         runner = self._runner
         runner.open(self._steps)
         if self._onward is not None:
@@ -196,7 +251,7 @@ class Collector(CollectorBase):
 
     # ----------------------------------------------------------------- resume
 
-    def state_dict(self, *, env: bool = True) -> dict[str, Any]:
+    def state_dict(self, *, env: bool | Literal["plain"] = True) -> dict[str, Any]:
         """All that a collector like this one, given it between two batches, needs to go on with the same bytes.
 
         That is: counters, numbers and ages of trajectories, the row to go on from, the states of torch's global
@@ -208,10 +263,11 @@ class Collector(CollectorBase):
         episodes when it resumes, seeded by the state: the same ones every time.
 
         Args:
-            env: whether the env's snapshot is wanted.
+            env: whether the env's snapshot is wanted; ``"plain"`` takes one in tensors and plain data
+                (:func:`~envkit.plain_snapshot`), so that no part of the state needs pickle on disk.
 
         Warns:
-            UserWarning: the env cannot be copied; said once.
+            UserWarning: such a snapshot cannot be taken; said once.
         """
         state: dict[str, Any] = {
             "frames": self.frames,
@@ -222,19 +278,19 @@ class Collector(CollectorBase):
             "ages": {} if self._limit is None else self._limit.state_dict(),
             "random": global_random_state(),
         }
-        return {**state, **self._position()} if env else state
+        return {**state, **self._position(plain=env == "plain")} if env else state
 
     def _resume_seed(self) -> int:
         """A seed for episodes that begin here; of 32 bits, for simulators that want no more."""
         seed = torch.initial_seed() if self._seed is None else self._seed
         return spawn_seed(seed, "resume", self.frames) % (2**32 - 1)
 
-    def _position(self) -> dict[str, Any]:
+    def _position(self, plain: bool) -> dict[str, Any]:
         """Where the env stands."""
         onward = self._onward if self._onward is not None or not self._begun else self._runner.onward()
         try:
             root = {} if onward is None else {"root": to_plain(onward)}
-            return {"env": self.env.snapshot(), **root}
+            return {"env": {"plain": plain_snapshot(self.env)} if plain else self.env.snapshot(), **root}
         except TypeError as error:
             if not self._warned:
                 warnings.warn(f"a resumed collector will begin new episodes: {error}", stacklevel=3)
@@ -266,7 +322,10 @@ class Collector(CollectorBase):
             self.env.set_seed(state["seed"])
             self._restarts = True
         else:
-            self.env.restore(snapshot)
+            if isinstance(snapshot, dict) and "plain" in snapshot:
+                restore_plain_snapshot(self.env, snapshot["plain"])
+            else:
+                self.env.restore(snapshot)
             if self._begun:
                 self._onward = from_plain(state["root"], self.env.device)
                 check_row(self.env.plan, self._onward)

@@ -12,13 +12,14 @@ from tensordict import TensorDict, TensorDictBase
 
 from envkit.core.auto_reset import AutoReset
 from envkit.core.auto_specs import auto_specs_
+from envkit.core.cut_off import CutOffRows, cut_off, refuse_to_cut_off, remember
 from envkit.core.env_specs import EnvSpecs
 from envkit.core.masks import Masks, any_true, has_mask, merge_reset, merge_step, pop_masks, put_masks, refuse_gaps
 from envkit.core.plan import Plan
 from envkit.core.rollout import rollout
 from envkit.core.rows import RowPort, TensorDictRows
 from envkit.core.seeding import seed_generator, spawn_seed
-from envkit.core.values import check_values
+from envkit.core.values import MODES, check_values
 from envkit.errors import ClosedEnvError, EnvDataError, ResetNeededError
 from envkit.storage import Slab, peek, put
 
@@ -43,8 +44,9 @@ class EnvBase(EnvSpecs):
     specs are locked and compiled into :attr:`plan`; assigning another spec compiles anew, editing one in place
     raises.
 
-    The output of the first reset and the first step is compared with the specs in full. After that, shapes, dtypes and
-    missing keys are refused at every step; NaN is looked for once per rollout or collected batch.
+    The output of the first reset and the first step is compared with the specs in full; what is out of bounds then, or
+    in the first 100 steps, is a warning, once for each key. Shapes, dtypes and missing keys are refused at every step;
+    NaN is looked for once per rollout or collected batch (:attr:`nonfinite`).
 
     Args:
         device: device of inputs and outputs; ``None`` leaves every tensor where it is.
@@ -54,6 +56,7 @@ class EnvBase(EnvSpecs):
         auto_reset: (of every env) whether the env resets itself: the observation of a done step is then the first one
             of the next episode; see :class:`~envkit.core.auto_reset.AutoReset`.
         auto_reset_replace: (of every env) whether fillers (NaN) stand for the last observation that it never shows.
+        nonfinite: (of every env) what becomes of a NaN; see :attr:`nonfinite`.
 
     Examples:
         >>> from envkit import Bounded, Unbounded
@@ -76,8 +79,6 @@ class EnvBase(EnvSpecs):
         torch.Size([5])
     """
 
-    check_finite: bool = True
-    """Whether rollouts and collectors refuse NaN (and infinities where the bounds are finite)."""
     _trusted: ClassVar[bool] = False
     # What lies above the core, and fills these in when it is imported.
     _transformed: ClassVar[Callable[[EnvBase, Any], EnvBase] | None] = None
@@ -100,6 +101,47 @@ class EnvBase(EnvSpecs):
         self.allow_done_after_reset = allow_done_after_reset
         self.is_closed = False
 
+    @property
+    def nonfinite(self) -> str:
+        """What becomes of NaN, and of infinities where there is a bound, in observations and rewards.
+
+        - ``"error"``: a :class:`~envkit.errors.NonFiniteError`, once a rollout or a collected batch is complete (the
+          default).
+        - ``"warn"``: a warning at that point, once for each key; the data is handed out as it is.
+        - ``"truncate"``: each step is looked at. One that leads to NaN ends the episode: it counts as not made, repeats
+          the last observation, earns 0 and is truncated; a warning says so once for each key. A NaN after a reset is an
+          error.
+        - ``"allow"``: nothing.
+
+        Assigning sets it for all envs of a batch, or for the env inside transforms. A batch of unequal settings has the
+        most lenient one.
+
+        Raises:
+            ValueError: (when set) another word.
+            SpecError: (when set) ``"truncate"`` for an env without truncated flags, one that resets itself, or with
+                groups of unequal elements.
+
+        Examples:
+            >>> from envkit import GymEnv
+            >>> env = GymEnv("CartPole-v1", nonfinite="truncate")
+            >>> env.nonfinite = "warn"
+        """
+        return self._runtime.nonfinite
+
+    @nonfinite.setter
+    def nonfinite(self, mode: str) -> None:
+        if mode not in MODES:
+            raise ValueError(f"nonfinite: expected one of {sorted(MODES)}, found {mode!r}")
+        runtime = self._runtime
+        if mode == "truncate":
+            refuse_to_cut_off(self.plan, runtime.auto_reset is not None)
+        # Rows were bound for another mode.
+        runtime.nonfinite, runtime.last, runtime.ring, runtime.quick = mode, None, None, None
+
+    def _describe_element(self, index: list[int]) -> str:
+        """Where in the env's data an element is, for error messages."""
+        return f"index {index}"
+
     # -------------------------------------------------------------- the ports
 
     def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase | Mapping:
@@ -116,7 +158,12 @@ class EnvBase(EnvSpecs):
 
     def _row_port(self, plan: Plan, root: Slab, following: Slab) -> RowPort:
         """Binds the env to slabs laid out by ``plan``; see :mod:`envkit.core.rows`."""
-        return TensorDictRows(self, plan, root, following)
+        return self._cutting_off(TensorDictRows(self, plan, root, following), plan, root, following)
+
+    def _cutting_off(self, port: RowPort, plan: Plan, root: Slab, following: Slab) -> RowPort:
+        """The port, or one that truncates where there is NaN, if that is wanted."""
+        truncates = self._runtime.nonfinite == "truncate"
+        return CutOffRows(self, plan, port, root, following) if truncates else port
 
     def _slabs(self, plan: Plan, rows: int, device: torch.device | None) -> tuple[Slab, Slab]:
         """Slabs for ``rows`` steps, where the env best writes them: the root's, of one row more, and the following."""
@@ -207,6 +254,8 @@ class EnvBase(EnvSpecs):
             out = plan.complete_reset(out, silent=not told, bare=bare)
             if told and not self.allow_done_after_reset:
                 self._refuse_done(plan, out, masks)
+        if runtime.nonfinite == "truncate":
+            remember(self, plan, out, masks)
         runtime.started = True
         if not runtime.checked_reset:
             check_values(self, out, plan.observation_keys, "_reset")
@@ -281,13 +330,18 @@ class EnvBase(EnvSpecs):
             raise EnvDataError(f"{type(self).__name__}._step returned its input: expected a TensorDict of its own")
         if not self._trusted:
             out = plan.complete_next(out)
+        cuts_off = runtime.nonfinite == "truncate"
+        if cuts_off:
+            out = cut_off(self, plan, tensordict, out)
         if masks is not None:
             out = merge_step(plan, tensordict, out, masks, strict=strict)
-        if not runtime.checked_step:
+        if cuts_off:
+            remember(self, plan, out)
+        if (runtime.watched and masks is None) or not runtime.checked_step:
             # Fillers that stand for last observations are in no spec.
             filled = self.hides_last_observations and any(bool(out.get(key).any()) for key in plan.done_keys)
             check_values(self, out, [*([] if filled else plan.observation_keys), *plan.reward_keys], "_step")
-            runtime.checked_step = True
+            runtime.checked_step, runtime.watched = True, max(0, runtime.watched - 1)
         return out if runtime.auto_reset is None else runtime.auto_reset.keep(plan, out, masks)
 
     def step_mdp(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -444,17 +498,18 @@ class EnvBase(EnvSpecs):
         """
         try:
             runtime = self._runtime
-            return self._copied((self._simulation(), runtime.generator, runtime.started, runtime.auto_reset))
+            kept = runtime.generator, runtime.started, runtime.auto_reset, runtime.last
+            return self._copied((self._simulation(), *kept))
         except Exception as error:
             raise TypeError(f"snapshot of {type(self).__name__}: expected a simulator that can be copied") from error
 
     def restore(self, snapshot: Any) -> None:
         """Brings back what :meth:`snapshot` took; may be called again with the same snapshot."""
-        simulation, generator, started, auto_reset = self._copied(snapshot)
+        simulation, generator, started, auto_reset, last = self._copied(snapshot)
         self.__dict__.update(simulation)
         runtime = self._runtime
         runtime.generator, runtime.started, runtime.ring, runtime.quick = generator, started, None, None
-        runtime.auto_reset = auto_reset
+        runtime.auto_reset, runtime.last = auto_reset, last
 
     def _copied(self, kept: tuple) -> tuple:
         return copy.deepcopy(kept)
@@ -475,7 +530,7 @@ class EnvBase(EnvSpecs):
 def _locking_at_the_end(init: Callable) -> Callable:
     """Wraps an ``__init__`` so that the specs lock once the outermost one returns.
 
-    The two options that every env takes, whether its author thought of them or not, are taken out here.
+    The options that every env takes, whether its author thought of them or not, are taken out here.
     """
 
     @functools.wraps(init)
@@ -483,12 +538,15 @@ def _locking_at_the_end(init: Callable) -> Callable:
         outermost = type(self).__init__ is wrapped
         if outermost:
             resets_itself, replace = kwargs.pop("auto_reset", False), kwargs.pop("auto_reset_replace", True)
+            nonfinite = kwargs.pop("nonfinite", None)
         init(self, *args, **kwargs)
         if outermost:
             if resets_itself:
                 self._runtime.auto_reset = AutoReset(replace)
             if self._lock_wanted:
                 self.set_spec_lock_(True)
+            if nonfinite is not None:
+                self.nonfinite = nonfinite
 
     return wrapped
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from tensordict import NestedKey
@@ -29,6 +29,7 @@ class EnvSpecs(nn.Module):
 
     batch_locked: bool = True
     """Whether inputs must have exactly the env's batch size."""
+    _limits_may_pass: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class EnvSpecs(nn.Module):
 
     def _compile(self) -> Plan:
         specs = self._complete_specs()
-        plan = Plan(**specs, batch_size=self._batch_size)
+        plan = Plan(**specs, batch_size=self._batch_size, limits_may_pass=self._limits_may_pass)
         if self._locked:
             self._specs = {role: spec.lock_() for role, spec in specs.items()}
             self._runtime.plan = plan

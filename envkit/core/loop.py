@@ -42,9 +42,13 @@ class Loop(ABC):
             policy = env.rand_action
         self.policy: Policy | None = None
         self.reads: frozenset | None = None
-        if policy is not None:
-            self.policy, self.reads = on_tensordicts(policy, self.plan)
         self.rows = 0
+        if policy is not None:
+            self.follow(policy)
+
+    def follow(self, policy: Policy) -> None:
+        """Goes on with another policy, from the next row that is asked for."""
+        self.policy, self.reads = on_tensordicts(policy, self.plan)
 
     @abstractmethod
     def _flags(self, row: int) -> dict[NestedKey, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictBase, is_tensor_collection
@@ -11,8 +11,12 @@ from tensordict import LazyStackedTensorDict, NestedKey, TensorDict, TensorDictB
 from envkit.core.loop import Loop
 from envkit.core.masks import Masks
 from envkit.core.plan import path_of
-from envkit.errors import NonFiniteError, PolicyError
+from envkit.core.values import judge
+from envkit.errors import PolicyError
 from envkit.storage import flat_items
+
+if TYPE_CHECKING:
+    from envkit.core.env import EnvBase
 
 __all__ = ["LooseRunner"]
 
@@ -165,22 +169,19 @@ class LooseRunner(Loop):
             NonFiniteError: the env returned NaN.
         """
         dim = self.plan.batch_dims
-        if self.env.check_finite:
+        if self.env.nonfinite != "allow":
             # What the env returned, and shows: no answers of the policy, no fillers.
             hidden = [("next", *path_of(key)) for key in self.plan.observation_keys]
             hidden = hidden if self.env.hides_last_observations else []
             for row, step in enumerate(self._steps[:stop]):
                 seen = step.exclude(*self.plan.action_keys, *self._answers, *hidden)
-                _refuse_nan(type(self.env).__name__, seen, row)
+                _look_for_nan(self.env, seen, row)
         out: Any = LazyStackedTensorDict.lazy_stack(self._steps[:stop], dim)
         out.names = [*[None] * dim, "time"]
         return out
 
 
-def _refuse_nan(name: str, step: TensorDictBase, row: int) -> None:
+def _look_for_nan(env: EnvBase, step: TensorDictBase, row: int) -> None:
     for path, value in flat_items(step):
         if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
-            raise NonFiniteError(
-                f"{path} of {name}: expected finite values, found nan at step {row}; set "
-                "env.check_finite = False to let them through"
-            )
+            judge(env, path, f"{path} of {type(env).__name__}: expected finite values, found nan at step {row}")

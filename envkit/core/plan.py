@@ -41,7 +41,7 @@ def complete_done_spec(spec: Composite, batch_size: torch.Size) -> Composite:
     An empty spec gets both at its root: boolean, of shape ``(*batch_size, 1)``.
 
     Raises:
-        SpecError: a leaf without dimensions, or flags of one level whose shapes differ.
+        SpecError: a leaf that is no boolean or has no dimensions, or flags of one level whose shapes differ.
     """
     spec = spec.clone()
     levels: dict[tuple[str, ...], dict[str, TensorSpec]] = {}
@@ -49,6 +49,8 @@ def complete_done_spec(spec: Composite, batch_size: torch.Size) -> Composite:
         path = path_of(key)
         if not leaf.shape:
             raise SpecError(f"done spec {key!r}: expected a shape with a trailing 1, found []")
+        if leaf.dtype is not torch.bool:
+            raise SpecError(f"done spec {key!r}: expected dtype torch.bool, found {leaf.dtype}")
         levels.setdefault(path[:-1], {})[path[-1]] = leaf
     if not levels:
         flag = Categorical(2, shape=(*batch_size, 1), dtype=torch.bool, device=spec.device)
@@ -73,6 +75,7 @@ class DoneGroup(NamedTuple):
     reset: NestedKey
     shape: torch.Size
     device: torch.device | None
+    limits_may_pass: bool
 
     @property
     def keys(self) -> tuple[NestedKey, ...]:
@@ -82,8 +85,8 @@ class DoneGroup(NamedTuple):
     def derive(self, done: Any, terminated: Any, truncated: Any = None) -> tuple[Any, Any, Any]:
         """All flags, tensors or arrays, from those that are not None, which ``done`` or ``terminated`` is.
 
-        ``done`` is the union of the two others; a lone ``done`` counts as a termination. What is the same as another
-        one is that very object.
+        A lone ``done`` counts as a termination. ``done`` is up wherever one of the others is, even if it was told not
+        to be (but see ``limits_may_pass`` of :class:`Plan`). What is the same as another one is that very object.
         """
         if terminated is None:
             terminated = done if truncated is None else done & ~truncated
@@ -91,6 +94,8 @@ class DoneGroup(NamedTuple):
             truncated = (terminated if done is None else done) & ~terminated
         if done is None:
             done = terminated if truncated is None else terminated | truncated
+        elif done is not terminated and not self.limits_may_pass:
+            done = done | terminated if truncated is None else done | terminated | truncated
         return done, terminated, truncated
 
     def complete(self, out: TensorDictBase, *, default: bool) -> None:
@@ -115,7 +120,7 @@ class DoneGroup(NamedTuple):
             put(out, self.terminated, done.clone() if every_terminated is done else every_terminated)
         if truncated is None and self.truncated is not None:
             put(out, self.truncated, every_truncated)
-        if done is None:
+        if every_done is not done:
             put(out, self.done, terminated.clone() if every_done is terminated else every_done)
 
     def lower(self, out: TensorDictBase) -> None:
@@ -161,6 +166,8 @@ class Plan:
         groups_apart: whether no done group lies below another one. Then whatever is done is reset by its own mask, and
             no row from which a step is taken holds a flag that is up.
         levels: paths of the nested levels, which may have masks of their own.
+        limits_may_pass: whether a truncation may leave a done flag down that is told to be: a limit that ends nothing,
+            as transforms have it. Whatever an env itself calls an end is one.
         unequal: keys of groups whose elements differ in shape or in their entries; their data is a lazy stack.
 
     Raises:
@@ -176,6 +183,7 @@ class Plan:
         reward: Composite,
         done: Composite,
         batch_size: torch.Size,
+        limits_may_pass: bool = False,
     ) -> None:
         def keys_of(spec: Composite) -> list[NestedKey]:
             return _sorted(spec.keys(True, True))
@@ -188,7 +196,8 @@ class Plan:
         _no_overlap(action=self.action_keys, observation=self.observation_keys)
         self.batch_size = batch_size
         self.batch_dims = len(batch_size)
-        self.done_groups = _done_groups(done)
+        self.limits_may_pass = limits_may_pass
+        self.done_groups = _done_groups(done, limits_may_pass)
         self.reset_keys = [group.reset for group in self.done_groups]
         places = [path_of(key)[:-1] for key in self.reset_keys]
         self.groups_apart = not any(a != b and b[: len(a)] == a for a in places for b in places)
@@ -234,7 +243,7 @@ class Plan:
     def sized(self, size: torch.Size) -> Plan:
         """The plan of the same specs with ``size`` in front of every shape."""
         specs = {role: spec.expand(*size, *spec.shape) for role, spec in self._specs.items()}
-        return Plan(**specs, batch_size=torch.Size((*size, *self.batch_size)))
+        return Plan(**specs, batch_size=torch.Size((*size, *self.batch_size)), limits_may_pass=self.limits_may_pass)
 
     def level_shape(self, prefix: tuple[str, ...]) -> torch.Size | None:
         """The shape of a mask for the nesting level ``prefix``: that of its done flag, or of its entries and a 1.
@@ -367,8 +376,12 @@ class Plan:
             value: object = out
             for name in path_of(key):
                 value = value.get(name) if isinstance(value, Mapping) else None
-            if value is not None:
+            if value is None:
+                continue
+            try:
                 encoded.set(key, leaf.encode(value))
+            except SpecError as error:
+                raise EnvDataError(f"{key!r} returned by the env's {method}: {error}") from error
         return encoded
 
 
@@ -383,7 +396,7 @@ def _no_overlap(**roles: list[NestedKey]) -> None:
                 )
 
 
-def _done_groups(done: Composite) -> list[DoneGroup]:
+def _done_groups(done: Composite, limits_may_pass: bool) -> list[DoneGroup]:
     prefixes = sorted({path_of(key)[:-1] for key in done.keys(True, True)}, key=lambda p: (len(p), p))
     groups = []
     for prefix in prefixes:
@@ -398,6 +411,7 @@ def _done_groups(done: Composite) -> list[DoneGroup]:
                 _key(*prefix, "_reset"),
                 leaf.shape,
                 leaf.device,
+                limits_may_pass,
             )
         )
     return groups

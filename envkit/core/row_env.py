@@ -11,7 +11,7 @@ from tensordict import NestedKey, TensorDictBase
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, read_masks
 from envkit.core.plan import Plan
-from envkit.core.rows import RowPort, TensorDictRows
+from envkit.core.rows import RowPort
 from envkit.errors import PolicyError, SpecError
 from envkit.storage import Slab, entries, put
 
@@ -63,8 +63,8 @@ class RowEnv(EnvBase):
     def _row_port(self, plan: Plan, root: Slab, following: Slab) -> RowPort:
         native = self._trusted and self._runtime.auto_reset is None
         if native and root.device in (None, torch.device("cpu")):
-            return self._native_rows(root, following)
-        return TensorDictRows(self, plan, root, following)
+            return self._cutting_off(self._native_rows(root, following), plan, root, following)
+        return super()._row_port(plan, root, following)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
         reads_more = not self.keeps_state and (self.plan.kept or not (tensordict is None or tensordict.is_empty()))
@@ -111,7 +111,7 @@ class RowEnv(EnvBase):
         # Anything unusual, the first step among it, goes the long way.
         super().step(tensordict)
         runtime = self._runtime
-        plain = self._trusted and runtime.auto_reset is None and not self.plan.levels
+        plain = self._trusted and runtime.auto_reset is None and not self.plan.levels and not runtime.watched
         if runtime.checked_step and plain and (self._device is None or self._device.type == "cpu"):
             runtime.quick = runtime.ring
         return tensordict
@@ -141,7 +141,8 @@ class _Ring:
         self.rows = min(rows, _most_rows(plan))
         cpu = torch.device("cpu") if env.device is not None else None
         self.root, self.following = env._slabs(plan, self.rows, cpu)
-        self.port = env._native_rows(self.root, self.following)
+        native = env._native_rows(self.root, self.following)
+        self.port = env._cutting_off(native, plan, self.root, self.following)
         self.first = self.root.reader([*plan.observation_keys, *plan.done_keys])
         self._next = self.following.viewer(self.following.columns)
         self.row = 0

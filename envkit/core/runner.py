@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase, is_leaf_nontensor
 
+from envkit.core.inlined import Entries, on_entries
 from envkit.core.loop import Loop
 from envkit.core.masks import Masks, any_true
 from envkit.core.plan import path_of
 from envkit.core.rows import RowPort
-from envkit.core.values import check_finite, check_values
+from envkit.core.values import check_rows, check_values
 from envkit.errors import PolicyError
-from envkit.storage import put_row
+from envkit.storage import peek, put_row
 
 __all__ = ["Runner"]
 
@@ -30,11 +31,21 @@ class Runner(Loop):
     """
 
     def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        # Keys the policy writes, found at its first call; those it also reads pass from row to row.
-        self._written: list[NestedKey] | None = None
         self._memory: list[NestedKey] = []
         self._extras: dict[NestedKey, Any] = {}
+        self._forget()
+        super().__init__(*arguments)
+
+    def _forget(self) -> None:
+        # Keys the policy writes, found at its first call; those it also reads pass from row to row.
+        self._written: list[NestedKey] | None = None
+        self._read: Callable[[int], TensorDictBase] | None = None
+        self._inlined: Callable[[Entries], None] | None = None
+
+    def follow(self, policy: Any) -> None:
+        """See :meth:`Loop.follow <envkit.core.loop.Loop.follow>`."""
+        super().follow(policy)
+        self._forget()
 
     # ------------------------------------------------------------------- rows
 
@@ -92,17 +103,18 @@ class Runner(Loop):
         self._resets_whole = self.env.keeps_state and plan.batch_size.numel() == 1 and len(self._done) == 1 and not ours
         # What the port carries over by itself is all there is, unless states or a policy's memory are added to it.
         self._advance = None if ours else self._port.advance
-        self._read: Callable[[int], TensorDictBase] | None = None
+        self._read = None
         self._drawn = 0  # rows before this one have their random actions; a policy is asked at every row
         if self._written is not None:
             self._slots = [self._slot(key) for key in self._written]
+            self._inlined = self._inline(self._written)
 
-    def _slot(self, key: NestedKey) -> tuple[Any, tuple[int, ...]]:
-        """Where the policy's entry goes: the column's array, and the shape of one row of it."""
+    def _slot(self, key: NestedKey) -> tuple[NestedKey, Any, tuple[int, ...] | None]:
+        """Where the policy's entry goes: the column's array, and the shape of one row of it, if all have one."""
         path = path_of(key)
         slab, path = (self.following, path[1:]) if path[0] == "next" else (self.root, path)
         array = slab.arrays[path[0] if len(path) == 1 else path]
-        return array, () if isinstance(array, list) else tuple(array.shape[1:])
+        return key, array, None if isinstance(array, list) else tuple(array.shape[1:])
 
     def _add_column(self, key: NestedKey, value: Any) -> None:
         """A column for something only the policy knows of; under ``"next"``, one in each slab."""
@@ -271,8 +283,32 @@ class Runner(Loop):
     def _ask(self, row: int, stop: int) -> None:
         """The policy's action, and what else it writes, for one row."""
         if self._read is None:
-            self._read = self.root.viewer(self._visible())
+            self._seen = self._visible()
+            self._read = self.root.viewer(self._seen)
         given = self._read(row)
+        if self._inlined is not None:
+            out: Any = {key: peek(given, key) for key in self._seen}
+            self._inlined(out)
+        else:
+            out = self._answer(given)
+        for key, array, shape in self._slots:
+            value = out.get(key, None)
+            if value is None:
+                raise PolicyError(f"the policy wrote no {key!r} this time; it did at its first call")
+            if shape is None or not isinstance(value, torch.Tensor):
+                put_row(array, row, value)
+                continue
+            if value.shape != shape:
+                raise PolicyError(
+                    f"{key!r} written by the policy: expected shape {list(shape)}, found {list(value.shape)}"
+                )
+            try:
+                array[row] = value.numpy()
+            except (RuntimeError, TypeError):  # not on the CPU, or part of a graph
+                put_row(array, row, value)
+
+    def _answer(self, given: TensorDictBase) -> Any:
+        """What the policy returns; the first time it is looked at closely."""
         if self.policy_device is not None:
             given = given.to(self.policy_device)
         known: dict[Any, Any] | None = None if self._written is not None else dict(_leaves(given))
@@ -281,15 +317,20 @@ class Runner(Loop):
             out = given
         if known is not None:
             self._first_answer(out, known)
-        for key, (array, shape) in zip(self._written, self._slots, strict=True):  # type: ignore[arg-type]
-            value = out.get(key, None)
-            if value is None:
-                raise PolicyError(f"the policy wrote no {key!r} this time; it did at its first call")
-            if isinstance(value, torch.Tensor) and array.__class__ is not list and value.shape != shape:
-                raise PolicyError(
-                    f"{key!r} written by the policy: expected shape {list(shape)}, found {list(value.shape)}"
-                )
-            put_row(array, row, value)
+        return out
+
+    def _inline(self, written: list[NestedKey]) -> Callable[[Entries], None] | None:
+        """The policy without TensorDicts, if it is one that can do so and all is tensors on the CPU.
+
+        It is asked for whenever rows are bound, and so for each batch: its parts may have been exchanged.
+        """
+        seen, devices = self._visible(), (self.root.device, self.policy_device)
+        flat = all(isinstance(self.root.columns[key], torch.Tensor) for key in seen)
+        flat = flat and not any(shape is None for _, _, shape in self._slots)
+        if not flat or any(device is not None and device.type != "cpu" for device in devices):
+            return None
+        run = on_entries(self.policy, seen)
+        return run if set(written).issubset(getattr(self.policy, "out_keys", ())) else None
 
     def _visible(self) -> list[NestedKey]:
         """The entries of a row that the policy is shown: what it says it reads, or all that is no answer of its own."""
@@ -352,8 +393,11 @@ class Runner(Loop):
         Raises:
             NonFiniteError: the env returned NaN, or an infinity where its bounds are finite.
         """
-        if self.env.check_finite:
-            check_finite(self.env, self.root, self.following, stop)
+        check_rows(self.env, self.root, self.following, stop)
+        return self.view(stop)
+
+    def view(self, stop: int) -> TensorDictBase:
+        """As :meth:`tensordict`, whether there are steps in the rows yet or not; nothing is looked at."""
         dim = self.plan.batch_dims
         if self.root.loose or self.following.loose:
             before, after = self.root.reader(self.root.columns), self.following.reader(self.following.columns)

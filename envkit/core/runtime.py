@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Runtime"]
 
+WATCHED = 100
+
 
 class Runtime:
     """The mutable state of an env, kept out of ``nn.Module``, whose attribute writes are slow."""
@@ -23,11 +25,15 @@ class Runtime:
         "checked_reset",
         "checked_step",
         "generator",
+        "last",
+        "nonfinite",
         "plan",
         "quick",
         "ring",
         "sized",
         "started",
+        "told",
+        "watched",
     )
 
     def __init__(self) -> None:
@@ -41,6 +47,11 @@ class Runtime:
         self.ring: Any = None
         self.quick: Any = None
         self.started = self.checked_reset = self.checked_step = False
+        # What becomes of a NaN; for how many more steps bounds are looked at; what was warned of.
+        self.nonfinite, self.watched = "error", WATCHED
+        self.told: set[tuple[str, Any]] = set()
+        # The observations that the next step starts from, where they may have to be repeated.
+        self.last: list[Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of an env binds rows of its own: those here are bound to this one's simulator.

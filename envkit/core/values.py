@@ -1,9 +1,9 @@
-"""Checks on the values an env returns, beyond their shapes and dtypes."""
+"""Checks on the values an env returns, beyond their shapes and dtypes: whether they are within what the specs allow."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,16 +18,20 @@ from envkit.storage import Slab
 if TYPE_CHECKING:
     from envkit.core.env import EnvBase
 
-__all__ = ["check_finite", "check_values"]
+__all__ = ["MODES", "check_rows", "check_values", "judge", "tell_once", "wrong_numbers"]
+
+MODES = ("error", "truncate", "warn", "allow")
+"""What becomes of a NaN, the strictest first; see :attr:`EnvBase.nonfinite <envkit.EnvBase.nonfinite>`."""
 
 
 def check_values(env: EnvBase, out: TensorDictBase, keys: Iterable[NestedKey], method: str) -> None:
-    """Compares the first data of an env with its specs.
+    """Compares data of an env with its specs.
 
-    A value outside its bounds is a warning: simulators are full of optimistic bounds, and nothing breaks by it.
+    A value outside its bounds is a warning, once for each key: simulators are full of optimistic bounds, and nothing
+    breaks by it.
 
     Raises:
-        NonFiniteError: NaN, or an infinity within finite bounds.
+        NonFiniteError: NaN, or an infinity where there is a bound.
         EnvDataError: non-tensor data where the spec wants a tensor.
     """
     spec = env.plan.next_spec
@@ -39,35 +43,53 @@ def check_values(env: EnvBase, out: TensorDictBase, keys: Iterable[NestedKey], m
             continue
         if not isinstance(value, torch.Tensor):
             raise EnvDataError(f"{key!r} returned by {_name(env)}.{method}: expected {leaf}, found {value!r}")
-        if _non_finite(leaf, value):
-            if env.check_finite:
-                raise _error(env, key, leaf, value, method)
-            continue
-        problem = leaf.violations(value)
-        text = f"expected {problem[0].expected}, found {problem[0].found}" if problem else f"not in {leaf}"
-        warnings.warn(f"{key!r} returned by {_name(env)}.{method} is out of bounds: {text}", stacklevel=4)
+        wrong = wrong_numbers(leaf, value)
+        if wrong is None:
+            _tell_of_bounds(env, leaf, key, value, method)
+        elif env.nonfinite != "allow":
+            _report(env, key, method, value, wrong)
 
 
-def check_finite(env: EnvBase, root: Slab, following: Slab, rows: int) -> None:
-    """Looks for NaN (and infinities within finite bounds) in what an env wrote to the first ``rows`` rows.
+def check_rows(env: EnvBase, root: Slab, following: Slab, rows: int) -> None:
+    """Looks for NaN, and infinities where there is a bound, in what an env wrote to the first ``rows`` rows.
+
+    Rows of the env's first steps are also held to their bounds, as :func:`check_values` does.
 
     Raises:
-        NonFiniteError: names the key and the first row.
+        NonFiniteError: names the key, the step and the env.
     """
-    plan = env.plan
-    shown = [] if env.hides_last_observations else plan.observation_keys
-    for slab, keys in ((following, [*shown, *plan.reward_keys]), (root, plan.observation_keys)):
+    runtime = env._runtime
+    if env.nonfinite != "allow":
+        for key, leaf, method, row, values in _parts(env, root, following, rows):
+            wrong = wrong_numbers(leaf, values)
+            if wrong is not None:
+                _report(env, key, method, values, wrong, row, stacked=row is None)
+    if runtime.watched:
+        count = min(rows, runtime.watched)
+        for key, leaf, method, _, values in _parts(env, root, following, count):
+            if not leaf.is_in(values) and wrong_numbers(leaf, values) is None:
+                _tell_of_bounds(env, leaf, key, values, method)
+        runtime.watched -= count
+
+
+def _parts(
+    env: EnvBase, root: Slab, following: Slab, rows: int
+) -> Iterator[tuple[NestedKey, TensorSpec, str, int | None, torch.Tensor]]:
+    """Key, spec, method, row (None for all of them) and values of what an env wrote, the next entries first.
+
+    What it hides is left out: fillers that stand for last observations. So root rows then tell of steps as well.
+    """
+    plan, hides = env.plan, env.hides_last_observations
+    nexts = [*([] if hides else plan.observation_keys), *plan.reward_keys]
+    for slab, keys in ((following, nexts), (root, plan.observation_keys)):
+        method = "_step" if slab is following or hides else "_reset"
         for key in keys:
             column, leaf = slab.columns[key], plan.next_spec[key]
-            parts = column[:rows] if isinstance(column, list) else [column[:rows]]
-            for index, values in enumerate(parts):
-                if isinstance(values, torch.Tensor) and _non_finite(leaf, values):
-                    row = index if isinstance(column, list) else None
-                    if slab is root and env.hides_last_observations:
+            for row, values in enumerate(column[:rows]) if isinstance(column, list) else [(None, column[:rows])]:
+                if isinstance(values, torch.Tensor):
+                    if slab is root and hides and wrong_numbers(leaf, values) is not None:
                         values = _without_fillers(plan, root, key, values, row)
-                        if not _non_finite(leaf, values):
-                            continue
-                    raise _error(env, key, leaf, values, "_step", row)
+                    yield key, leaf, method, row, values
 
 
 def _without_fillers(plan: Plan, root: Slab, key: NestedKey, values: torch.Tensor, row: int | None) -> torch.Tensor:
@@ -80,32 +102,64 @@ def _without_fillers(plan: Plan, root: Slab, key: NestedKey, values: torch.Tenso
     return torch.stack(cleared) if row is None else cleared[0]
 
 
-def _non_finite(leaf: TensorSpec, values: torch.Tensor) -> bool:
+def wrong_numbers(leaf: TensorSpec, values: torch.Tensor) -> torch.Tensor | None:
+    """Where ``values``, of the shape of ``leaf`` or with more dimensions before it, are NaN or infinite within a bound.
+
+    None if they are so nowhere.
+    """
     if not values.dtype.is_floating_point or bool(torch.isfinite(values.sum())):
-        return False
-    if bool(values.isnan().any()):
-        return True
-    return _finite_bounds(leaf) and bool(values.isinf().any())
+        return None
+    wrong = values.isnan()
+    if isinstance(leaf, Bounded):
+        low, high = (bound.to(values.device).isfinite() for bound in (leaf.space.low, leaf.space.high))
+        wrong |= (values.isposinf() & high) | (values.isneginf() & low)
+    return wrong if bool(wrong.any()) else None
 
 
-def _finite_bounds(leaf: TensorSpec) -> bool:
-    return isinstance(leaf, Bounded) and bool(
-        torch.isfinite(leaf.space.low).all() & torch.isfinite(leaf.space.high).all()
-    )
+def judge(env: EnvBase, key: Any, text: str) -> None:
+    """Raises what is said of a NaN at a key, or warns of it once.
+
+    Raises:
+        NonFiniteError: unless the env is content with a warning.
+    """
+    if env.nonfinite != "warn":
+        raise NonFiniteError(f"{text}; set env.nonfinite to 'truncate', 'warn' or 'allow' to go on")
+    tell_once(env, "nonfinite", key, text)
 
 
-def _error(
-    env: EnvBase, key: NestedKey, leaf: TensorSpec, values: torch.Tensor, method: str, row: int | None = None
-) -> NonFiniteError:
-    bad = (~torch.isfinite(values)).nonzero()
-    where: Any = bad[0].tolist()
-    if row is not None:
-        where = [row, *where]
-    found = values[tuple(bad[0])].item()
-    return NonFiniteError(
-        f"{key!r} returned by {_name(env)}.{method}: expected finite values, found {found} at index {where} "
-        f"({len(bad)} in all); set env.check_finite = False to let them through"
-    )
+def _report(
+    env: EnvBase,
+    key: NestedKey,
+    method: str,
+    values: torch.Tensor,
+    wrong: torch.Tensor,
+    row: int | None = None,
+    *,
+    stacked: bool = False,
+) -> None:
+    """Judges what :func:`wrong_numbers` has found in data of one step, ``row``, or of one stacked upon the other."""
+    count, index = int(wrong.sum()), wrong.nonzero()[0].tolist()
+    found = values[tuple(index)].item()
+    if stacked:
+        row, *index = index
+    step = "" if row is None else f" at step {row},"
+    where = env._describe_element(index)
+    text = f"{key!r} returned by {_name(env)}.{method}: expected finite values, found {found}{step} at {where}"
+    judge(env, key, f"{text} ({count} in all)")
+
+
+def _tell_of_bounds(env: EnvBase, leaf: TensorSpec, key: NestedKey, values: torch.Tensor, method: str) -> None:
+    problem = leaf.violations(values)
+    text = f"expected {problem[0].expected}, found {problem[0].found}" if problem else f"not in {leaf}"
+    tell_once(env, "bounds", key, f"{key!r} returned by {_name(env)}.{method} is out of bounds: {text}")
+
+
+def tell_once(env: EnvBase, kind: str, key: Any, text: str) -> None:
+    """Warns, the first time that there is something of that kind to be said of a key of an env."""
+    told = env._runtime.told
+    if (kind, key) not in told:
+        told.add((kind, key))
+        warnings.warn(text, stacklevel=6)
 
 
 def _name(env: EnvBase) -> str:

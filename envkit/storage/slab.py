@@ -7,6 +7,7 @@ the slab *is* the rollout.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -88,16 +89,10 @@ class Slab:
 
         It shares its memory with this one.
         """
-        part = object.__new__(Slab)
-        part.spec = spec
-        part.rows, part.device, part.home = self.rows, self.device, None
-        part.batch_size = torch.Size(spec.shape)
-        part.columns, part.arrays = {}, {}
         for key, column in self.columns.items():
             if isinstance(column, list):
                 raise TypeError(f"column {key!r} has no fixed layout and cannot be shared between envs of a batch")
-            part.add(key, column[:, index])
-        return part
+        return _Part(self, index, spec)
 
     def writer(self, keys: Iterable[NestedKey]) -> Callable[[int, TensorDictBase], None]:
         """A function ``write(row, tensordict)`` that copies the entries ``keys`` into a row.
@@ -181,6 +176,20 @@ class Slab:
         moved = [column[start:stop].movedim(0, time_dim) for column in columns]
         size = [*self.batch_size[:time_dim], stop - start, *self.batch_size[time_dim:]]
         return row_builder(dict(enumerate(self.columns)), self.spec, torch.Size(size), self.device)(moved)
+
+
+class _Part(Slab):
+    """What :meth:`Slab.select` returns. Its tensors are made when they are asked for: simulators want arrays alone."""
+
+    def __init__(self, whole: Slab, index: int | slice, spec: Composite) -> None:
+        self.spec, self.rows, self.device, self.home = spec, whole.rows, whole.device, None
+        self.batch_size = torch.Size(spec.shape)
+        self.arrays = {key: array[:, index] for key, array in whole.arrays.items()}
+        self._whole, self._index = dict(whole.columns), index
+
+    @functools.cached_property
+    def columns(self) -> dict[NestedKey, Column]:  # type: ignore[override]
+        return {key: column[:, self._index] for key, column in self._whole.items()}  # type: ignore[call-overload]
 
 
 def _allocate(leaf: TensorSpec, rows: int, device: torch.device | None) -> Column:

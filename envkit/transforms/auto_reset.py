@@ -57,7 +57,7 @@ class AutoResetTransform(Transform):
         """Changes no spec; tells the env inside how it is to be treated.
 
         Raises:
-            SpecError: another transform comes before this one.
+            SpecError: another transform comes before this one, or the env is to be reset where it returns NaN.
         """
         env = self.container
         if env is not None:
@@ -66,6 +66,10 @@ class AutoResetTransform(Transform):
                 raise SpecError(
                     f"AutoResetTransform: expected it next to the env, before all other transforms; found "
                     f"{type(first).__name__} there"
+                )
+            if env.base_env.nonfinite == "truncate":
+                raise SpecError(
+                    "AutoResetTransform: expected an env whose episodes end by themselves, found nonfinite='truncate'"
                 )
             wanted = AutoReset(self.replace, self.fill_float, self.fill_int, self.fill_bool)
             if env.base_env._runtime.auto_reset != wanted:

@@ -53,6 +53,8 @@ class TransformedEnv(EnvBase):
         tensor([1., 2., 3., 4., 5.])
     """
 
+    _limits_may_pass = True
+
     def __init__(self, base_env: EnvBase, transform: TransformLike | None = None) -> None:
         if not isinstance(base_env, EnvBase):
             raise TypeError(f"TransformedEnv: expected an env, found {type(base_env).__name__}")
@@ -66,6 +68,7 @@ class TransformedEnv(EnvBase):
         self.allow_done_after_reset = base_env.allow_done_after_reset
         # One stream of random actions: an env that was seeded before it was transformed stays seeded.
         self._runtime.generator = base_env._runtime.generator
+        self._runtime.told = base_env._runtime.told  # what was said of the one is not said again of the other
         self.transform: Compose = Compose(*inner)
         self.transform._attach(self)
         if transform is not None:
@@ -85,13 +88,16 @@ class TransformedEnv(EnvBase):
         return super().plan
 
     @property
-    def check_finite(self) -> bool:
-        """See :attr:`~envkit.EnvBase.check_finite`; that of the base env."""
-        return self.base_env.check_finite
+    def nonfinite(self) -> str:
+        """See :attr:`~envkit.EnvBase.nonfinite`; that of the base env."""
+        return self.base_env.nonfinite
 
-    @check_finite.setter
-    def check_finite(self, value: bool) -> None:
-        self.base_env.check_finite = value
+    @nonfinite.setter
+    def nonfinite(self, mode: str) -> None:
+        self.base_env.nonfinite = mode
+
+    def _describe_element(self, index: list[int]) -> str:
+        return self.base_env._describe_element(index)
 
     @property
     def fits_rows(self) -> bool:

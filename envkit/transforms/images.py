@@ -9,7 +9,7 @@ import torch
 
 from envkit.specs import Bounded, TensorSpec
 from envkit.transforms.base import Transform
-from envkit.transforms.functional.images import Interpolation, grayscale, mean_over_areas, resize
+from envkit.transforms.functional.images import Interpolation, gray_bytes, grayscale, mean_over_areas, resize
 from envkit.transforms.keys import Keys
 from envkit.transforms.rearrange import rearranged
 from envkit.transforms.rows import ColumnFunction
@@ -129,6 +129,8 @@ class GrayScale(_OfImages):
 
     def _on_arrays(self, source: np.ndarray, target: np.ndarray) -> ColumnFunction:
         results, dim = target[..., 0, :, :], self.channel_dim
+        if dim == -1 and source.dtype == np.uint8:
+            return lambda row: gray_bytes(source[row], results[row])
 
         def convert(row: int) -> None:
             results[row, ...] = grayscale(source[row], dim)

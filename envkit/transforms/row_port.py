@@ -19,6 +19,7 @@ from envkit.transforms.layers import FOLLOWING, ROOT, Layout
 from envkit.transforms.rows import Columns, RowForm, Sides, binds_rows
 
 if TYPE_CHECKING:
+    from envkit.core.env import EnvBase
     from envkit.transforms.env import TransformedEnv
 
 __all__ = ["Chain"]
@@ -85,8 +86,6 @@ class Chain:
 class ChainRows:
     """A base env and the transforms around it, bound to slabs."""
 
-    advance: Callable[[int, int], None] | None = None
-
     def __init__(
         self,
         env: TransformedEnv,
@@ -99,43 +98,54 @@ class ChainRows:
     ) -> None:
         self._env, self._port, self._inner = env, port, inner
         self._plan, self._slabs = plan, slabs
-        self._by_root = [group.reset for group in plan.done_groups] == ["_reset"]
-        self._by_root = self._by_root and plan.done_groups[0].shape == (*plan.batch_size, 1)
+        self._step = _stepper(env.base_env, port, inner[1], forms)
         self._resets = [form.reset for form in forms if form.reset is not None]
-        lead = tuple(plan.batch_size)
-        arrays = [slabs[0].arrays[key] for key in changed]
-        self._changed = [(array, (*lead, *(1,) * (array.ndim - 1 - len(lead)))) for array in arrays]
-        self.step: Callable[..., bool] = self._stepper(forms)
+        lead, groups = tuple(plan.batch_size), plan.done_groups
+        root, following = slabs[0].arrays, slabs[1].arrays
+        # Root columns to which resets write everywhere, with the shape of a mask that broadcasts to their rows, and
+        # with what a step hands on to them: flags are handed on as False.
+        self._changed = [
+            (
+                root[key],
+                (*lead, *(1,) * (root[key].ndim - 1 - len(lead))),
+                following[key] if key in plan.carried else None,
+            )
+            for key in changed
+        ]
+        self._by_root = [group.reset for group in groups] == ["_reset"] and groups[0].shape == (*lead, 1)
+        self._carry = [(root[key], following[key]) for key in plan.carried]
+        self._done: dict[NestedKey, Any] = {group.reset: slabs[1].columns[group.done] for group in groups}
+        self._able = self._by_root and not plan.kept
 
     @cached_property
     def _by_tensordicts(self) -> TensorDictRows:
         """For steps of some elements, and resets by the masks of several groups."""
         return TensorDictRows(self._env, self._plan, *self._slabs)
 
-    def _stepper(self, forms: Sequence[RowForm]) -> Callable[..., bool]:
-        inverses = [form.inv for form in reversed(forms) if form.inv is not None]
-        changes = [form.step for form in forms if form.step is not None]
-        inner, base = self._port.step, self._env.base_env
-        unchecked = not base._runtime.checked_step
+    @property
+    def advance(self) -> Callable[[int, int], None] | None:
+        """See :attr:`~envkit.core.rows.RowPort.advance`."""
+        return self._advance if self._able else None  # not kept: a port that refers to itself outlives its use
 
-        def step(row: int, masks: Masks | None = None) -> bool:
-            nonlocal unchecked
-            if masks is not None:
-                return self._by_tensordicts.step(row, masks)
-            for inverse in inverses:
-                inverse(row)
-            ended = inner(row)
-            if unchecked:
-                unchecked = False
-                keys = [*base.plan.observation_keys, *base.plan.reward_keys]
-                check_values(base, self._inner[1].reader(keys)(row), keys, "_step")
-                base._runtime.checked_step = True
-            for change in changes:
-                if change(row):
-                    ended = True
-            return ended
+    def _advance(self, start: int, stop: int) -> None:
+        for row in range(start, stop):
+            following = row + 1
+            ended = self._step(row)
+            for destination, source in self._carry:
+                destination[following] = source[row]
+            if ended:
+                masks = {key: column[row] for key, column in self._done.items()}
+                self._port.reset(following, masks)
+                for reset in self._resets:
+                    reset(following, masks)
+                outside = ~masks["_reset"].numpy()
+                for array, shape, handed_on in self._changed:
+                    old = False if handed_on is None else handed_on[row]
+                    np.copyto(array[following, ...], old, where=outside.reshape(shape))
 
-        return step
+    def step(self, row: int, masks: Masks | None = None) -> bool:
+        """See :meth:`~envkit.core.rows.RowPort.step`."""
+        return self._step(row) if masks is None else self._by_tensordicts.step(row, masks)
 
     def reset(self, row: int, masks: Masks | None = None, **kwargs: Any) -> None:
         """See :meth:`~envkit.core.rows.RowPort.reset`."""
@@ -144,8 +154,7 @@ class ChainRows:
             return
         env, base = self._env, self._env.base_env
         base.assert_open()
-        mask = None if masks is None else masks["_reset"].numpy()
-        kept = [] if mask is None or mask.all() else [(array, array[row].copy()) for array, _ in self._changed]
+        kept = [] if masks is None else [array[row].copy() for array, _, _ in self._changed]
         self._port.reset(row, masks, **kwargs)
         env._runtime.started = base._runtime.started = True
         if masks is None and not base._runtime.checked_reset:
@@ -154,7 +163,31 @@ class ChainRows:
             base._runtime.checked_reset = True
         for reset in self._resets:
             reset(row, masks)
-        if kept and mask is not None:
-            outside = ~mask
-            for (array, old), (_, shape) in zip(kept, self._changed, strict=True):
+        if masks is not None:
+            outside = ~masks["_reset"].numpy()
+            for (array, shape, _), old in zip(self._changed, kept, strict=True):
                 np.copyto(array[row, ...], old, where=outside.reshape(shape))
+
+
+def _stepper(base: EnvBase, port: RowPort, following: Slab, forms: Sequence[RowForm]) -> Callable[[int], bool]:
+    """The step of a whole chain."""
+    inverses = [form.inv for form in reversed(forms) if form.inv is not None]
+    changes = [form.step for form in forms if form.step is not None]
+    inner, unchecked = port.step, not base._runtime.checked_step
+
+    def step(row: int) -> bool:
+        nonlocal unchecked
+        for inverse in inverses:
+            inverse(row)
+        ended = inner(row)
+        if unchecked:
+            unchecked = False
+            keys = [*base.plan.observation_keys, *base.plan.reward_keys]
+            check_values(base, following.reader(keys)(row), keys, "_step")
+            base._runtime.checked_step = True
+        for change in changes:
+            if change(row):
+                ended = True
+        return ended
+
+    return step

@@ -1,22 +1,22 @@
-import json
 import os
 import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import types
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 
-from agents import (
-    PPO,
-    PPOConfig,
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-)
-from envkit import CheckpointError, GymEnv, SerialEnv, SpecError
+from agents import PPO, PPOConfig, load_checkpoint, save_checkpoint
+from agents.state_tree import split_state
+from envkit import ActionScaling, CheckpointError, GymEnv, GymWrapper, SerialEnv, SpecError, TransformedEnv
 
 SMALL = PPOConfig(steps_per_env=16, num_minibatches=2, epochs=2, hidden_sizes=(8,))
 
@@ -50,14 +50,12 @@ def saved(tools, file):
     return agent
 
 
-def rewrite(file, tensors=None, data=None, kind="PPO"):
-    """Changes what is in a checkpoint of PPO; what becomes None is dropped."""
-    old_tensors, old_data = load_checkpoint(file, "PPO")
-    new = [
-        {name: value for name, value in {**old, **(given or {})}.items() if value is not None}
-        for old, given in ((old_tensors, tensors), (old_data, data))
-    ]
-    save_checkpoint(file, kind, *new)
+def rewrite(file, change=None, kind="PPO"):
+    """Changes what is in a checkpoint of PPO: ``change`` edits the state."""
+    state = load_checkpoint(file, "PPO")
+    if change is not None:
+        change(state)
+    save_checkpoint(file, kind, state)
 
 
 # ------------------------------------------------------------------- any file
@@ -72,33 +70,41 @@ def test_round_trip_keeps_every_bit(file):
         "bytes": torch.arange(4, dtype=torch.uint8),
         "empty": torch.zeros(0, 3),
     }
-    data = {"text": "Grüße", "list": [1, 2.5, None], "nested": {"flag": True}}
-    assert save_checkpoint(str(file), "demo", tensors, data) == file
-    found, found_data = load_checkpoint(file, "demo")
-    assert found_data == data
-    assert found.keys() == tensors.keys()
+    data = {"text": "Grüße", "list": [1, 2.5, None], "nested": {"flag": True}, 3: (1, (2,)), "big": 2**100}
+    assert save_checkpoint(str(file), "demo", {"tensors": tensors, "data": data}) == file
+    found = load_checkpoint(file, "demo")
+    assert found["data"] == data
+    assert found["tensors"].keys() == tensors.keys()
     for name, tensor in tensors.items():
-        assert found[name].dtype == tensor.dtype
-        assert found[name].numpy().tobytes() == tensor.numpy().tobytes(), name
+        assert found["tensors"][name].dtype == tensor.dtype
+        assert found["tensors"][name].numpy().tobytes() == tensor.numpy().tobytes(), name
+
+
+def test_arrays_come_back_as_arrays(file):
+    save_checkpoint(file, "demo", {"a": np.arange(6, dtype=np.int16).reshape(2, 3), "n": np.float64(0.1)})
+    found = load_checkpoint(file, "demo")
+    assert found["a"].dtype == np.int16
+    assert (found["a"] == [[0, 1, 2], [3, 4, 5]]).all()
+    assert found["n"] == 0.1
 
 
 def test_views_and_gradients_are_saved_as_plain_tensors(file):
     base = torch.arange(12.0).view(3, 4).requires_grad_()
-    save_checkpoint(file, "demo", {"t": base.T, "row": base[1], "same": base[1]}, {})
-    tensors, _ = load_checkpoint(file, "demo")
-    assert torch.equal(tensors["t"], base.T.detach())
-    assert torch.equal(tensors["row"], tensors["same"])
-    assert not tensors["t"].requires_grad
+    save_checkpoint(file, "demo", {"t": base.T, "row": base[1], "same": base[1]})
+    state = load_checkpoint(file, "demo")
+    assert torch.equal(state["t"], base.T.detach())
+    assert torch.equal(state["row"], state["same"])
+    assert not state["t"].requires_grad
 
 
 def test_folders_are_made(tmp_path):
-    file = save_checkpoint(tmp_path / "a" / "b" / "c.safetensors", "demo", {}, {})
-    assert load_checkpoint(file, "demo") == ({}, {})
+    file = save_checkpoint(tmp_path / "a" / "b" / "c.safetensors", "demo", {})
+    assert load_checkpoint(file, "demo") == {}
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_crash_on_the_way_leaves_what_was_there(file, monkeypatch, call):
-    save_checkpoint(file, "demo", {"x": torch.ones(2)}, {"version": 1})
+    save_checkpoint(file, "demo", {"x": torch.ones(2), "version": 1})
 
     def crash(*args):
         raise OSError("no space left on device")
@@ -106,19 +112,71 @@ def test_a_crash_on_the_way_leaves_what_was_there(file, monkeypatch, call):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, crash)
         with pytest.raises(OSError, match="no space"):
-            save_checkpoint(file, "demo", {"x": torch.zeros(2)}, {"version": 2})
-    tensors, data = load_checkpoint(file, "demo")
-    assert torch.equal(tensors["x"], torch.ones(2))
-    assert data == {"version": 1}
-    save_checkpoint(file, "demo", {}, {"version": 3})
-    assert load_checkpoint(file, "demo") == ({}, {"version": 3})
+            save_checkpoint(file, "demo", {"x": torch.zeros(2), "version": 2})
+    state = load_checkpoint(file, "demo")
+    assert torch.equal(state["x"], torch.ones(2))
+    assert state["version"] == 1
+    save_checkpoint(file, "demo", {"version": 3})
+    assert load_checkpoint(file, "demo") == {"version": 3}
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_data_that_json_cannot_hold_is_refused_before_anything_is_written(file):
-    with pytest.raises(TypeError, match="JSON"):
-        save_checkpoint(file, "demo", {}, {"net": nn.Linear(1, 1)})
+def test_a_full_disk_is_noticed_beforehand(file, monkeypatch):
+    save_checkpoint(file, "demo", {"version": 1})
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"no space left for a checkpoint of 4,0\d\d bytes"):
+        save_checkpoint(file, "demo", {"x": torch.zeros(1000)})
+    assert load_checkpoint(file, "demo") == {"version": 1}
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_what_is_no_plain_data_is_refused_before_anything_is_written(file):
+    with pytest.raises(TypeError, match=r"expected tensors, arrays and plain values, found Linear at 'parts\.net'"):
+        save_checkpoint(file, "demo", {"parts": {"net": nn.Linear(1, 1)}})
     assert not list(file.parent.iterdir())
+
+
+@pytest.mark.parametrize("place", ["header", "tensors", "end"])
+def test_one_wrong_bit_is_noticed(file, place):
+    save_checkpoint(file, "demo", {"x": torch.zeros(1000), "words": "some words"})
+    content = bytearray(file.read_bytes())
+    content[{"header": content.index(b"some words"), "tensors": -2000, "end": -1}[place]] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged: its content does not have the digest"):
+        load_checkpoint(file, "demo")
+
+
+def test_the_previous_file_stands_in_for_a_damaged_one(file):
+    for version in (1, 2, 3):
+        save_checkpoint(file, "demo", {"version": version}, keep_previous=True)
+    assert load_checkpoint(file, "demo") == {"version": 3}
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.warns(UserWarning, match=r"damaged.*going back to .*agent\.safetensors\.previous"):
+        assert load_checkpoint(file, "demo") == {"version": 2}
+    file.unlink()  # as after a kill between the two renames
+    with pytest.warns(UserWarning, match="going back"):
+        assert load_checkpoint(file, "demo") == {"version": 2}
+
+
+def test_a_kill_amid_saving_leaves_a_whole_file(file):
+    script = """
+import sys, torch
+from agents import save_checkpoint
+for version in range(10_000):
+    save_checkpoint(sys.argv[1], "demo", {"x": torch.full((500_000,), float(version)), "version": version})
+    print(version, flush=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script, str(file)], stdout=subprocess.PIPE)
+    for _ in range(3):
+        last = int(child.stdout.readline())
+    child.kill()
+    rest = child.stdout.read().split()
+    child.wait()
+    child.stdout.close()
+    last = int(rest[-1]) if rest else last
+    state = load_checkpoint(file, "demo")
+    assert state["version"] in (last, last + 1)
+    assert (state["x"] == state["version"]).all()
 
 
 def test_no_file(file, tools):
@@ -176,73 +234,17 @@ def test_tensors_of_somebody_else(file, tools):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"format": "2", "kind": "PPO", "data": "{}"}, "expected checkpoint format 1, found 2"),
-        ({"kind": "PPO", "data": "{}"}, "expected checkpoint format 1, found None"),
-        ({"format": "1", "kind": "PPO"}, "expected a mapping as its data, found NoneType"),
-        ({"format": "1", "kind": "PPO", "data": "[1]"}, "expected a mapping as its data, found list"),
-        ({"format": "1", "kind": "PPO", "data": "{"}, "damaged, or no checkpoint"),
+        ({"format": "1", "kind": "PPO", "data": "{}"}, "expected checkpoint format 2, found 1"),
+        ({"kind": "PPO", "data": "{}"}, "expected checkpoint format 2, found None"),
+        ({"format": "2", "kind": "PPO"}, "does not have the digest"),
+        ({"format": "2", "kind": "PPO", "data": "[1]"}, "does not have the digest"),
+        ({"format": "2", "kind": "PPO", "data": "{"}, "damaged, or no checkpoint"),
     ],
 )
 def test_a_header_that_is_wrong(file, header, message):
     safetensors.torch.save_file({"x": torch.ones(2)}, file, header)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(file, "PPO")
-
-
-# ------------------------------------------------------------------ optimizers
-
-
-def make_net():
-    net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-    return net, torch.optim.Adam(net.parameters(), lr=0.1)
-
-
-def train(net, optimizer, steps):
-    for value in range(steps):
-        optimizer.zero_grad()
-        net(torch.full((4, 3), float(value))).sum().backward()
-        optimizer.step()
-
-
-def test_an_optimizer_goes_on_as_if_it_had_not_been_saved(file, tools):
-    net, optimizer = make_net()
-    train(net, optimizer, 3)
-    save_checkpoint(file, "demo", optimizer_tensors(optimizer), {})
-    other, restored = make_net()
-    other.load_state_dict(net.state_dict())
-    restore_optimizer(restored, load_checkpoint(file, "demo")[0])
-    assert tools.same(optimizer_tensors(restored), optimizer_tensors(optimizer))
-    train(net, optimizer, 3)
-    train(other, restored, 3)
-    assert tools.same(other.state_dict(), net.state_dict())
-
-
-def test_an_optimizer_that_never_stepped():
-    _, optimizer = make_net()
-    assert optimizer_tensors(optimizer) == {}
-    net, restored = make_net()
-    train(net, restored, 1)
-    restore_optimizer(restored, {})
-    assert optimizer_tensors(restored) == {}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"0.exp_avg": None}, r"expected \['exp_avg'\] of parameter 0, found only \['exp_avg_sq', 'step'\]"),
-        ({"1.exp_avg": torch.zeros(3)}, r"expected '1\.exp_avg' of shape \[2\], found \[3\]"),
-        ({"9.exp_avg": torch.zeros(2)}, r"expected state of 4 parameters, found '9\.exp_avg'"),
-        ({"x.exp_avg": torch.zeros(2)}, r"expected state of 4 parameters, found 'x\.exp_avg'"),
-    ],
-)
-def test_state_that_does_not_fit_an_optimizer(tools, change, message):
-    net, optimizer = make_net()
-    train(net, optimizer, 1)
-    before = {name: value.clone() for name, value in optimizer_tensors(optimizer).items()}
-    tensors = {name: value for name, value in {**before, **change}.items() if value is not None}
-    with pytest.raises(ValueError, match=message):
-        restore_optimizer(optimizer, tensors)
-    assert tools.same(optimizer_tensors(optimizer), before)
 
 
 # ----------------------------------------------------------------------- agents
@@ -258,7 +260,7 @@ def test_a_loaded_agent_is_the_agent_that_was_saved(tools, file, name):
     loaded = PPO.load(file, SerialEnv(2, make))
     assert torch.equal(torch.rand(3), following)  # the random state came along
     assert tools.same(tools.weights(loaded), tools.weights(agent))
-    assert tools.same(optimizer_tensors(loaded.optimizer), optimizer_tensors(agent.optimizer))
+    assert tools.same(*(split_state(one.optimizer.state_dict())[1] for one in (loaded, agent)))
     assert loaded.config == agent.config
     assert (loaded.iterations, loaded.steps, loaded.episodes) == (3, 96, agent.episodes)
     observations = make().rollout(100, break_when_any_done=False)["observation"]
@@ -271,30 +273,58 @@ def test_a_loaded_agent_is_the_agent_that_was_saved(tools, file, name):
     assert loaded.evaluate(make(), range(5)) == agent.evaluate(make(), range(5))
 
 
-def test_loading_and_saving_again_gives_the_same_file(saved, file, tools):
+def test_loading_and_saving_again_saves_the_same(saved, file, tools):
     again = file.with_name("again.safetensors")
-    loaded = PPO.load(file, SerialEnv(2, tools.cart_pole))
-    loaded.save(again)
-    assert load_checkpoint(again, "PPO")[1] == load_checkpoint(file, "PPO")[1]
-    assert tools.same(load_checkpoint(again, "PPO")[0], load_checkpoint(file, "PPO")[0])
+    PPO.load(file, SerialEnv(2, tools.cart_pole)).save(again)
+    one, other = (split_state(load_checkpoint(path, "PPO")) for path in (file, again))
+    assert one[0] == other[0]
+    assert tools.same(one[1], other[1])
 
 
-def test_a_loaded_agent_learns_on_as_the_saved_one_does(tools, file, stations):
-    # Episodes as long as an iteration: both envs stand at a start when the agent is saved.
-    agent = PPO(stations([(16, False)]), SMALL)
-    agent.train(max_iters=2)
+def interrupt_at(iteration):
+    def interrupt(metrics):
+        if metrics["iteration"] == iteration:
+            raise InterruptedError
+
+    return interrupt
+
+
+@pytest.mark.parametrize("name", ["cart_pole", "pendulum"])
+def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(tools, file, name):
+    def make():
+        return PPO(SerialEnv(2, getattr(tools, name)), SMALL, seed=3)
+
+    whole = make()
+    expected = tools.records(whole, max_iters=12)
+    agent = make()
+    with pytest.raises(InterruptedError):
+        agent.train(max_iters=12, callback=interrupt_at(5))
     agent.save(file)
-    there = stations([(16, False)])
-    there.episode = 1
-    loaded = PPO.load(file, there)
-    rest = tools.records(loaded, max_iters=5)
-    torch.set_rng_state(load_checkpoint(file, "PPO")[0]["random_state"])
-    expected = tools.records(agent, max_iters=5)
-    assert tools.same(tools.weights(loaded), tools.weights(agent))
-    ignored = {"return_mean", "episode_length_mean"}  # episodes before the checkpoint are not in it
-    assert [{k: v for k, v in record.items() if k not in ignored} for record in rest] == [
-        {k: v for k, v in record.items() if k not in ignored} for record in expected
-    ]
+    torch.rand(7)
+    loaded = PPO.load(file, SerialEnv(2, getattr(tools, name)))
+    assert tools.records(loaded, max_iters=12) == expected[5:]
+    assert tools.same(tools.weights(loaded), tools.weights(whole))
+
+
+def test_an_env_that_cannot_be_saved_begins_new_episodes_the_same_ones_every_time(tools, file):
+    class Odd(gymnasium.Wrapper):
+        def __init__(self, env):
+            super().__init__(env)
+            self.bell = threading.Lock()
+
+    def env():
+        return GymWrapper(Odd(gymnasium.make("CartPole-v1")))
+
+    agent = PPO(env(), SMALL)
+    agent.train(max_iters=3)
+    with pytest.warns(UserWarning, match="a resumed collector will begin new episodes"):
+        agent.save(file)
+    runs = []
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="the collector begins new episodes"):
+            loaded = PPO.load(file, env())
+        runs.append(tools.records(loaded, max_iters=6))
+    assert runs[0] == runs[1]
 
 
 def test_saving_does_not_disturb_training(tools, file):
@@ -363,50 +393,75 @@ def test_an_env_with_other_actions(saved, file, tools):
         PPO.load(file, GymEnv("CartPole-v1", categorical_action_encoding=False))
 
 
-@pytest.mark.parametrize("name", ["actor.0.weight", "critic.2.bias", "optimizer.0.exp_avg", "random_state"])
-def test_a_missing_tensor(saved, file, tools, name):
-    rewrite(file, {name: None})
-    with pytest.raises(CheckpointError, match=rf"(?s)does not fit the agent's networks.*{name.rpartition('.')[2]}"):
+def drop(*path):
+    def change(state):
+        for name in path[:-1]:
+            state = state[name]
+        del state[path[-1]]
+
+    return change
+
+
+def put(value, *path):
+    def change(state):
+        for name in path[:-1]:
+            state = state[name]
+        state[path[-1]] = value
+
+    return change
+
+
+TENSORS = [("actor", "0.weight"), ("critic", "2.bias"), ("optimizer", "exp_avg")]
+
+
+@pytest.mark.parametrize("path", TENSORS)
+def test_a_missing_tensor(saved, file, tools, path):
+    rewrite(file, drop("parts", *path))
+    with pytest.raises(CheckpointError, match=rf"(?s)does not fit the agent's networks.*{path[-1]}"):
         PPO.load(file, tools.cart_pole())
 
 
-@pytest.mark.parametrize("name", ["actor.0.weight", "critic.2.bias", "optimizer.0.exp_avg", "random_state"])
-def test_a_tensor_of_the_wrong_shape(saved, file, tools, name):
-    old = load_checkpoint(file, "PPO")[0][name]
-    rewrite(file, {name: torch.zeros(7, dtype=old.dtype)})
+@pytest.mark.parametrize("path", TENSORS)
+def test_a_tensor_of_the_wrong_shape(saved, file, tools, path):
+    rewrite(file, put(torch.zeros(7), "parts", *path))
     with pytest.raises(CheckpointError, match="does not fit the agent's networks"):
         PPO.load(file, tools.cart_pole())
 
 
-def test_no_optimizer(saved, file, tools):
-    names = load_checkpoint(file, "PPO")[0]
-    rewrite(file, {name: None for name in names if name.startswith("optimizer.")})
-    with pytest.raises(CheckpointError, match=r"optimizer: expected \['exp_avg', .*found no \['exp_avg'"):
-        PPO.load(file, tools.cart_pole())
-
-
 def test_a_tensor_too_many(saved, file, tools):
-    rewrite(file, {"actor.9.weight": torch.zeros(2)})
+    rewrite(file, put(torch.zeros(2), "parts", "actor", "9.weight"))
     with pytest.raises(CheckpointError, match=r"(?s)does not fit.*9\.weight"):
         PPO.load(file, tools.cart_pole())
 
 
 @pytest.mark.parametrize(
-    "data",
+    "change",
     [
-        {"config": None},
-        {"counts": None},
-        {"spaces": None},
-        {"config": {"steps_per_env": 0}},
-        {"config": {"learning_rate": 1.0}},
-        {"config": [1, 2]},
-        {"counts": {"steps": 3}},
-        {"counts": {"steps": None, "iterations": 1, "episodes": 1}},
-        {"counts": 5},
+        drop("config"),
+        drop("counts"),
+        drop("spaces"),
+        drop("collector"),
+        put(0, "config", "steps_per_env"),
+        put(1.0, "config", "learning_rate"),
+        put([1, 2], "config"),
     ],
-    ids=json.dumps,
 )
-def test_data_that_does_not_describe_an_agent(saved, file, tools, data):
-    rewrite(file, data=data)
+def test_data_that_does_not_describe_an_agent(saved, file, tools, change):
+    rewrite(file, change)
     with pytest.raises(CheckpointError, match="expected config, counts and spaces of a PPO agent"):
         PPO.load(file, tools.cart_pole())
+
+
+@pytest.mark.parametrize("change", [put(5, "counts"), drop("counts", "steps"), put({}, "parts")])
+def test_counts_and_parts_that_make_no_sense(saved, file, tools, change):
+    rewrite(file, change)
+    with pytest.raises(CheckpointError, match="does not fit the agent's networks"):
+        PPO.load(file, tools.cart_pole())
+
+
+def test_other_action_bounds(file, tools):
+    PPO(tools.pendulum(), SMALL).save(file)
+    with pytest.raises(
+        CheckpointError, match=r"saved for .*from \[-2.0\] to \[2.0\].*found .*from \[-1.0\] to \[1.0\]"
+    ):
+        PPO.load(file, TransformedEnv(tools.pendulum(), ActionScaling()))

@@ -5,9 +5,33 @@ import sys
 import pytest
 
 import agents
-from agents import algorithms, checkpoint, evaluation, legacy, nn, objectives, replay, returns
+from agents import (
+    algorithms,
+    checkpoint,
+    descent,
+    evaluation,
+    exploration,
+    legacy,
+    nn,
+    objectives,
+    replay,
+    returns,
+    trainer,
+)
 
-PARTS = [algorithms, checkpoint, evaluation, legacy, nn, objectives, replay, returns]
+PARTS = [
+    algorithms,
+    checkpoint,
+    descent,
+    evaluation,
+    exploration,
+    legacy,
+    nn,
+    objectives,
+    replay,
+    returns,
+    trainer,
+]
 FOREIGN = ["zoo", "matplotlib", "tensorboard", "rich", "typer"]
 
 

@@ -6,6 +6,7 @@ last. Actions are drawn before the clock starts.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -79,7 +80,13 @@ def recorded(vector: Any, actions: np.ndarray, rows: int) -> Callable[[], None]:
     return loop
 
 
-def vector_rate(build: Callable[[Callable], Any], work: Work, size: int, record: bool) -> Sample:
+def vector_rate(
+    build: Callable[[Callable], Any],
+    work: Work,
+    size: int,
+    record: bool,
+    cpu: Callable[[], float] = time.process_time,
+) -> Sample:
     """Env steps per second of the vector env that `build` makes out of `work.make`."""
     with closing(build(work.make)) as vector:
         vector.reset()
@@ -87,11 +94,11 @@ def vector_rate(build: Callable[[Callable], Any], work: Work, size: int, record:
         warm_up = actions[: max(20, len(actions) // 20)]
         for part in (warm_up, actions):
             loop = recorded(vector, part, work.rows) if record else stepped(vector, part)
-            sample = rate(loop, part.shape[0] * ENVS)
+            sample = rate(loop, part.shape[0] * ENVS, cpu=cpu)
     return sample
 
 
-def rollout_rate(env: Any, work: Work, size: int) -> Sample:
+def rollout_rate(env: Any, work: Work, size: int, cpu: Callable[[], float] = time.process_time) -> Sample:
     """Env steps per second of recorded rollouts with random actions, of ours or torchrl's."""
     rows = max(1, min(work.rows, size // ENVS))
     times = max(1, size // ENVS // rows)
@@ -103,10 +110,10 @@ def rollout_rate(env: Any, work: Work, size: int) -> Sample:
     with closing(env):
         env.set_seed(0)
         rollouts(max(1, times // 20))
-        return rate(lambda: rollouts(times), times * rows * ENVS)
+        return rate(lambda: rollouts(times), times * rows * ENVS, cpu=cpu)
 
 
-def hand_rate(env: Any, size: int) -> Sample:
+def hand_rate(env: Any, size: int, cpu: Callable[[], float] = time.process_time) -> Sample:
     """Env steps per second of a loop by hand over our public `step_and_maybe_reset`."""
 
     def loop(actions: Any) -> None:
@@ -120,4 +127,4 @@ def hand_rate(env: Any, size: int) -> Sample:
         steps = max(1, size // ENVS)
         warm_up, actions = (env.action_spec.rand((n,)).unbind(0) for n in (max(20, steps // 20), steps))
         loop(warm_up)
-        return rate(lambda: loop(actions), steps * ENVS)
+        return rate(lambda: loop(actions), steps * ENVS, cpu=cpu)

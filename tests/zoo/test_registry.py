@@ -1,6 +1,7 @@
 import gymnasium
 import pytest
 
+from zoo.building import make_agent, make_training_env
 from zoo.config import config_from_yaml, config_to_yaml
 from zoo.errors import ConfigError, UnknownConfigError
 from zoo.registry import config_names, config_path, find_config
@@ -12,13 +13,15 @@ def test_every_shipped_config_loads(name):
     assert config.name == name
     assert name == f"{config.algorithm}/{config.env.id.replace('/', '-')}"
     assert config.description
-    assert config.eval.episodes == 100
+    assert config.eval.episodes >= 100
     assert config.eval.first_seed == 10_000
     assert gymnasium.spec(config.env.id).id == config.env.id
     assert config_from_yaml(config_to_yaml(config)) == config
-    batch = config.env.num_envs * config.agent.steps_per_env
-    assert batch % config.agent.num_minibatches == 0
-    assert batch <= config.total_steps
+    agent = make_agent(config, make_training_env(config))
+    assert agent.config == config.agent
+    assert agent.steps_per_iteration <= config.total_steps
+    if config.algorithm == "ppo":
+        assert agent.steps_per_iteration % config.agent.num_minibatches == 0
 
 
 def test_the_four_first_configs_are_there():
@@ -33,7 +36,7 @@ def test_unknown_names_suggest_the_nearest(typo):
 
 
 def test_a_name_like_no_other_lists_the_known_ones():
-    with pytest.raises(UnknownConfigError, match=r"known: ppo/Acrobot-v1, ppo/CartPole-v1"):
+    with pytest.raises(UnknownConfigError, match=r"known: .*dqn/CartPole-v1.*, ppo/Acrobot-v1, ppo/CartPole-v1"):
         config_path("zzz")
 
 

@@ -7,6 +7,7 @@ import torch
 from agents import PPO
 from envkit.errors import CheckpointError, EnvkitError, UnknownEnvError
 from zoo.building import make_env
+from zoo.curve import LearningCurve
 from zoo.evaluate import evaluate
 from zoo.metrics import read_metrics
 from zoo.registry import find_config
@@ -45,7 +46,8 @@ def test_a_run_folder_is_complete_and_can_be_evaluated_again(folder):
     assert metadata["status"] == "trained"
     assert metadata["steps"] == 1024
     assert metadata["versions"]["torch"] == torch.__version__
-    assert json.loads(folder.evaluation.read_text()) == result.score.as_dict()
+    evaluation = json.loads(folder.evaluation.read_text())
+    assert evaluation == {**result.score.as_dict(), **LearningCurve.of(records).as_dict(475)}
     assert {path.name for path in folder.path.iterdir()} == {
         "checkpoint.safetensors",
         "config.yaml",
@@ -102,16 +104,16 @@ def test_a_full_disk_does_not_end_training(folder, monkeypatch):
     save = PPO.save
     attempts = []
 
-    def fail_once(agent, path):
+    def fail_once(agent, path, **options):
         attempts.append(path)
         if len(attempts) == 2:
             raise OSError(28, "No space left on device")
-        save(agent, path)
+        save(agent, path, **options)
 
     monkeypatch.setattr(PPO, "save", fail_once)
     train(find_config("ppo/CartPole-v1", TINY), folder, checkpoint_seconds=0.0)
     failed = [record.get("checkpoint_failed") for record in read_metrics(folder.metrics)]
-    assert failed == [None, 1.0] + [None] * 6
+    assert failed == [None, None, 1.0] + [None] * 5
     load(folder)
 
 

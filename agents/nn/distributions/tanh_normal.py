@@ -122,6 +122,18 @@ class TanhNormal(LeanDistribution):
         """Values of the shape of :meth:`sample`, differentiable with respect to the parameters."""
         return self._box.squash(torch.addcmul(self.loc, self.scale, draw_noise(self.loc, sample_shape)))
 
+    def rsample_with_log_prob(self) -> tuple[Tensor, Tensor]:
+        """Values of :meth:`rsample` and their log-density, ``[*batch_shape]``, both differentiable.
+
+        The density is computed from what was squashed, which is more exact near the bounds than from the value.
+        """
+        noise = draw_noise(self.loc, ())
+        value = torch.addcmul(self.loc, self.scale, noise)
+        # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))
+        slope = 2.0 * (math.log(2.0) - value - torch.nn.functional.softplus(-2.0 * value))
+        density = -0.5 * noise * noise - self.scale.log() - 0.5 * math.log(2.0 * math.pi) - slope
+        return self._box.squash(value), sum_last(density - self._box.log_half_width, self.event_dims)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of values of the shape of :meth:`sample`, without the event dimensions.
 

@@ -2,6 +2,9 @@
 
 Where OpenCV is installed (``opencv-python-headless``) it makes bytes gray, which takes it a fraction of the time; the
 levels are the same without it.
+
+OpenCV and the matrix products of numpy share large work out over all cores, however few torch may use, and wait for
+each other longer than images of some hundred pixels take. So they are given it in pieces that they leave to one thread.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 
-__all__ = ["Interpolation", "grayscale", "mean_over_areas", "resize"]
+__all__ = ["Interpolation", "gray_bytes", "grayscale", "mean_over_areas", "resize"]
 
 Array = TypeVar("Array", torch.Tensor, np.ndarray)
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 
 # Of red, green and blue, in 2**-15ths: OpenCV's own rounding of ITU-R BT.601's 0.299, 0.587 and 0.114.
 WEIGHTS, SHIFT = (9798, 19235, 3735), 15
+# From so many pixels on OpenCV, from so many multiplications on OpenBLAS looks for more threads.
+PIXELS, PRODUCTS = 1 << 16, 1 << 18
 
 
 @cache
@@ -48,9 +53,10 @@ def grayscale(image: Array, dim: int = -3) -> Array:
         (4, 5)
     """
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-        cv2 = opencv()
-        if cv2 is not None and dim == -1 and image.size:
-            return cv2.cvtColor(image.reshape(-1, image.shape[-2], 3), cv2.COLOR_RGB2GRAY).reshape(image.shape[:-1])
+        if dim == -1:
+            levels = np.empty(image.shape[:-1], np.uint8)
+            gray_bytes(image, levels)
+            return levels
         return grayscale(torch.from_numpy(image), dim).numpy()
     tail: Any = (slice(None),) * (-dim - 1)
     red, green, blue = (image[(..., channel, *tail)] for channel in range(3))
@@ -58,6 +64,28 @@ def grayscale(image: Array, dim: int = -3) -> Array:
         r, g, b = WEIGHTS
         return (((red.int() * r + green.int() * g) + (blue.int() * b + (1 << SHIFT - 1))) >> SHIFT).to(torch.uint8)
     return (red * 0.299 + green * 0.587) + blue * 0.114
+
+
+def gray_bytes(image: np.ndarray, out: np.ndarray) -> None:
+    """Same as :func:`grayscale`, of bytes as simulators render them, written to an array.
+
+    Args:
+        image: uint8 ``[..., H, W, 3]``.
+        out: uint8 ``[..., H, W]``.
+    """
+    cv2 = opencv()
+    if cv2 is None or not image.size:
+        out[...] = grayscale(torch.from_numpy(image), -1).numpy()
+        return
+    levels = out if out.flags.c_contiguous else np.empty(out.shape, np.uint8)
+    width = image.shape[-2]
+    pixels, lines = image.reshape(-1, width, 3), levels.reshape(-1, width)
+    count = max(1, PIXELS // width)
+    for first in range(0, len(lines), count):
+        piece = slice(first, first + count)
+        cv2.cvtColor(pixels[piece], cv2.COLOR_RGB2GRAY, dst=lines[piece])
+    if levels is not out:
+        out[...] = levels
 
 
 def resize(image: torch.Tensor, height: int, width: int, interpolation: Interpolation = "bilinear") -> torch.Tensor:
@@ -107,22 +135,20 @@ def mean_over_areas(image: Array, height: int, width: int) -> Array:
     old_height, old_width = image.shape[-2:]
     dtype = str(image.dtype).removeprefix("torch.")
     exact = dtype == "uint8"
-    if not exact and isinstance(image, np.ndarray) and image.ndim > 2:
-        # One by one: a product of another shape may be summed in another order.
-        each = [mean_over_areas(one, height, width) for one in image.reshape(-1, old_height, old_width)]
-        return np.stack(each).reshape(*image.shape[:-2], height, width)
     if exact:  # the largest sum has to be a whole number that the dtype holds
         dtype = "float32" if 255 * old_height * old_width < 1 << 24 else "float64"
     levels: Any = image
     down: Any = _block(old_height, height, dtype)
-    across: Any = _block(old_width, width, dtype)
+    across: Any = _across(old_width, width, dtype)
+    down = down.reshape(-1, _piece(len(down), down.shape[1] * old_width), down.shape[1])
     if isinstance(image, torch.Tensor):
         down, across = (torch.from_numpy(block).to(image.device) for block in (down, across))
         levels = levels.to(down.dtype)
     else:
         levels = levels.astype(dtype)
-    rows = down @ levels.reshape(-1, down.shape[1], old_width)
-    out = (rows.reshape(-1, across.shape[1]) @ across.T) / (down.shape[1] * across.shape[1])
+    rows = down @ levels.reshape(-1, 1, down.shape[-1], old_width)
+    piece = _piece(height * old_width // len(across), across.shape[0] * across.shape[1])
+    out = (rows.reshape(-1, piece, len(across)) @ across) / (down.shape[-1] * len(across))
     if exact:
         out = out.round()
         out = out.to(torch.uint8) if isinstance(out, torch.Tensor) else out.astype(np.uint8)
@@ -139,3 +165,15 @@ def _block(old: int, new: int, dtype: str) -> np.ndarray:
     edges, cuts = np.arange(old + 1) * new, np.arange(new + 1) * old
     first, last = np.maximum(edges[:-1], cuts[:-1, None]), np.minimum(edges[1:], cuts[1:, None])
     return (last - first).clip(0).astype(dtype)
+
+
+@cache
+def _across(old: int, new: int, dtype: str) -> np.ndarray:
+    """The same the other way round, in the order in which it is multiplied with."""
+    return np.ascontiguousarray(_block(old, new, dtype).T)
+
+
+@cache
+def _piece(rows: int, size: int) -> int:
+    """How many of a matrix' ``rows`` to multiply at a time with one of ``size`` elements: a part of all."""
+    return next(count for count in range(max(1, min(rows, PRODUCTS // size)), 0, -1) if rows % count == 0)

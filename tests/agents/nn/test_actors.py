@@ -16,8 +16,10 @@ from agents.nn import (
     TanhNormal,
     TensorDictModule,
     TensorDictSequential,
+    ValueOperator,
     set_interaction_type,
 )
+from envkit.core.inlined import on_entries
 from envkit.errors import PolicyError
 
 
@@ -252,3 +254,61 @@ def test_lean_distributions_serve_modules_of_tensordict():
             data = module(make_observations(8))
         assert data["action"].shape == (8, 3)
         assert data["sample_log_prob"].shape == (8,)
+
+
+INLINED = {
+    "discrete": lambda: make_discrete(return_log_prob=True),
+    "continuous": lambda: make_continuous(return_log_prob=True),
+    "safe": lambda: make_continuous(IndependentNormal, spec=UnitBox(), safe=True, return_log_prob=True),
+    "without log-probability": make_discrete,
+    "distribution of torch": lambda: ProbabilisticActor(
+        TensorDictModule(MLP(4, 2), in_keys=["observation"], out_keys=[("policy", "logits")]),
+        {"logits": ("policy", "logits")},
+        distribution_class=distributions.Categorical,
+        distribution_kwargs={"validate_args": False},
+    ),
+    "deterministic": lambda: Actor(MLP(4, 2)),
+    "deterministic, safe": lambda: Actor(MLP(4, 2), spec=UnitBox(), safe=True),
+    "with values": lambda: TensorDictSequential(make_discrete(return_log_prob=True), ValueOperator(MLP(4, 1))),
+}
+
+
+@pytest.mark.parametrize("name", INLINED)
+@pytest.mark.parametrize("interaction", ["random", "deterministic"])
+def test_on_a_dict_of_entries(name, interaction):
+    policy, data = INLINED[name](), make_observations(8)
+    entries = {"observation": data["observation"]}
+    run = on_entries(policy, list(entries))
+    with torch.no_grad(), set_interaction_type(interaction):
+        for _ in range(3):
+            state = torch.get_rng_state()
+            run(entries)
+            torch.set_rng_state(state)
+            policy(data)
+            assert set(entries) == set(data.keys(True, True))
+            assert all(torch.equal(entries[key], data[key]) for key in entries)
+
+
+def test_on_a_dict_of_entries_that_are_not_there():
+    assert on_entries(make_discrete(), ["pixels"]) is None
+    module = TensorDictModule(MLP(4, 2), in_keys=["observation"], out_keys=["scores"])
+    actor = ProbabilisticActor(module, ["logits"], distribution_class=Categorical)
+    assert on_entries(actor, ["observation"]) is None
+    assert on_entries(actor, ["observation", "logits"]) is not None
+
+
+def test_on_a_dict_of_entries_of_a_subclass_with_another_distribution():
+    class Warmer(ProbabilisticActor):
+        def build_dist_from_params(self, tensordict):
+            return Categorical(tensordict["logits"] / 2)
+
+    actor = Warmer(make_discrete().module, ["logits"], distribution_class=Categorical)
+    assert on_entries(actor, ["observation"]) is None
+
+
+def test_refused_arguments_name_what_was_given():
+    module = TensorDictModule(MLP(4, 2), in_keys=["observation"], out_keys=["logits"])
+    actor = ProbabilisticActor(module, {"scores": "logits"}, distribution_class=Categorical)
+    run = on_entries(actor, ["observation"])
+    with pytest.raises(PolicyError, match=r"Categorical does not accept the arguments \['scores'\]"):
+        run({"observation": torch.randn(8, 4)})

@@ -4,6 +4,7 @@ from tensordict import TensorDict
 from torch import nn
 
 from agents.nn import MLP
+from envkit.core.inlined_layers import on_tensors
 
 
 def widths(net):
@@ -154,3 +155,40 @@ def test_layers_by_number_and_by_slice():
     assert torch.equal(head(body(x)), net(x))
     assert [tuple(layer.weight.shape) for layer in net[::2]] == [(8, 4), (8, 8), (2, 8)]
     assert net[:2].state_dict().keys() == {"0.weight", "0.bias"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP(3, 2, num_cells=[8, 8], activation_class=nn.ReLU),
+        lambda: MLP(3, 2, num_cells=[8, 8], activation_class=nn.ELU, activate_last_layer=True),
+        lambda: MLP(3, 2, num_cells=[8], norm_class=nn.LayerNorm),
+        lambda: MLP(3, 2, num_cells=[8], layer_kwargs={"bias": False}),
+        lambda: MLP(3, 2, num_cells=[8], layer_class=type("Other", (nn.Linear,), {})),
+        lambda: MLP(3, 2, depth=0),
+    ],
+)
+@pytest.mark.parametrize("batch", [(), (1,), (7,), (2, 5)])
+def test_as_a_function_without_gradients(make, batch):
+    net, inputs = make(), torch.randn(*batch, 3)
+    with torch.no_grad():
+        assert torch.equal(on_tensors(net)(inputs), net(inputs))
+        assert torch.equal(on_tensors(net)(inputs[..., :1], inputs[..., 1:]), net(inputs))
+
+
+def test_as_a_function_of_a_subclass_with_another_call():
+    class Halved(MLP):
+        def forward(self, *inputs):
+            return super().forward(*inputs) / 2
+
+    net, inputs = Halved(3, 2), torch.randn(5, 3)
+    assert torch.equal(on_tensors(net)(inputs), net(inputs))
+
+
+def test_as_a_function_that_hooks_see():
+    net, inputs, seen = MLP(3, 2, num_cells=[4], activation_class=nn.Tanh), torch.randn(5, 3), []
+    net[0].register_forward_hook(lambda layer, args, out: seen.append(out))
+    net[1].register_forward_hook(lambda layer, args, out: 2 * out)
+    with torch.no_grad():
+        assert torch.equal(on_tensors(net)(inputs), net(inputs))
+        assert torch.equal(seen[0], nn.functional.linear(inputs, net[0].weight, net[0].bias))

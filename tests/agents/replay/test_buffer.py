@@ -219,3 +219,21 @@ class TestTransforms:
 
     def test_states_without_transforms_stay_as_they_were(self):
         assert "transform" not in make_epochs().state_dict()
+
+
+def test_parts_are_exchanged():
+    buffer = ReplayBuffer(LazyTensorStorage(10), batch_size=4)
+    buffer.extend(make_rows(8))
+    buffer.set_sampler(SamplerWithoutReplacement(shuffle=False))
+    assert [batch["a"].tolist() for batch in buffer] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    other = LazyTensorStorage(10)
+    other.extend(make_rows(4, start=90))
+    buffer.set_storage(other)
+    assert buffer.sample()["a"].tolist() == [90, 91, 92, 93]
+    assert len(buffer) == 4
+
+
+def test_a_number_is_the_size_of_a_list():
+    buffer = ReplayBuffer(3, collate_fn=list)
+    buffer.extend("abcde")
+    assert sorted(set(buffer.sample(50))) == ["c", "d", "e"]

@@ -119,6 +119,6 @@ def test_a_batch_is_needed():
 
 def test_missing_entry_names_the_key():
     steps = make_steps(4, 12)
-    del steps["next", "terminated"]
-    with pytest.raises(KeyError, match="terminated"):
+    del steps["next", "done"]
+    with pytest.raises(KeyError, match="done"):
         GAE(0.9, 0.8, ValueOperator(MLP(3, 1)))(steps)

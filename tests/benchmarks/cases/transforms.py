@@ -9,7 +9,7 @@ done flags into arrays, once (see the case `serial_cartpole`).
 `transforms_atari`: frames of 210 x 160 x 3 bytes become gray ones of 84 x 84, averaged over areas, and the last four
 are stacked. SB3 does so by WarpFrame (bytes) and VecFrameStack; Gymnasium by its single-env wrappers
 GrayscaleObservation, ResizeObservation (bytes) and FrameStackObservation; torchrl by floats, and bilinear with
-antialiasing.
+antialiasing. Everyone has one thread, OpenCV's included (`OPENCV_FOR_THREADS_NUM` of `run.py`).
 
 `transforms_vecnorm`: microseconds per step of the eight that normalising by running statistics adds to a recorded
 rollout, or to a loop over Gymnasium's vector env without its NormalizeObservation.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 
 import numpy as np
-from measure import Sample, rate
+from measure import Sample, family_time, rate
 from vector_loops import ENVS, Work
 
 PROCESSES = 2
@@ -21,10 +21,11 @@ def two_processes(work: Work, size: int, record: bool) -> Sample:
     for process in processes:
         process.start()
     barrier.wait()
-    sample = rate(barrier.wait, len(actions[0]) * ENVS)
+    sample = rate(barrier.wait, len(actions[0]) * ENVS, cpu=family_time)
+    barrier.wait()
     for process in processes:
         process.join()
-    return Sample(sample.value)
+    return sample
 
 
 def _step(work: Work, actions: np.ndarray, rows: int, barrier) -> None:
@@ -47,3 +48,4 @@ def _step(work: Work, actions: np.ndarray, rows: int, barrier) -> None:
                 env.reset()
                 elapsed[i] = 0
     barrier.wait()
+    barrier.wait()  # one that has ended has no CPU time any more

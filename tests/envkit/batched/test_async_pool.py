@@ -476,6 +476,44 @@ class TestInStep:
         assert not pool.draws_from_spec
         assert pool.rollout(10)["action"].all()
 
+    def test_actions_of_some_of_the_envs(self, pools):
+        class Own(Counting):
+            """Its actions tell it from the others."""
+
+            def __init__(self, number):
+                super().__init__()
+                self.action_spec = Categorical(5)
+                self.number = number
+
+            def rand_action(self, tensordict=None):
+                tensordict = TensorDict() if tensordict is None else tensordict
+                return tensordict.set("action", torch.tensor(self.number))
+
+        pool = pools([lambda i=i: Own(i) for i in range(4)])
+        pool.async_reset_send(env_index=[3, 1])
+        data = pool.rand_action(pool.async_reset_recv(2))
+        assert torch.equal(data["action"], data["env_index"])
+        pool.async_step_send(data)
+        assert pool.async_step_recv(2)["next", "count"].tolist() == [[1.0], [1.0]]
+
+    def test_actions_of_some_are_drawn_like_those_of_all(self, pools):
+        pool = pools([cartpole] * 3)
+        drawn = []
+        for sizes in ([3, 3, 3], [1, 2, 3, 2, 1]):
+            pool.set_seed(SEED)
+            parts = [TensorDict({"env_index": torch.arange(size)}, [size]) for size in sizes]
+            drawn.append(torch.cat([pool.rand_action(part)["action"] for part in parts]))
+        assert torch.equal(*drawn)
+        assert 0 < drawn[0].sum() < 9
+
+    def test_actions_of_nobody_knows_whom(self, pools):
+        pool = pools([cartpole] * 3)
+        with pytest.raises(EnvDataError, match="'env_index' is missing"):
+            pool.rand_action(TensorDict({}, [2]))
+        with pytest.raises(ValueError, match=r"numbers from 0 to 2, found \[5\]"):
+            pool.rand_action(TensorDict({"env_index": torch.tensor([5])}, [1]))
+        assert pool.rand_action(TensorDict({}, [3]))["action"].shape == (3,)
+
     def test_transforms_and_collectors_go_around_it(self, pools):
         env = TransformedEnv(pools([cartpole] * 2), Compose(StepCounter(max_steps=9), RewardSum()))
         for batch in Collector(env, None, frames_per_batch=60, total_frames=120):
@@ -495,8 +533,8 @@ class TestInStep:
         pool = pools([lambda: scripted(rewards=[float("nan")])] * 2)
         with pytest.raises(WorkerError, match="NonFiniteError: 'reward' returned by ScriptedEnv"):
             pool.rollout(2)
-        pool.check_finite = False
-        assert not pool.check_finite
+        pool.nonfinite = "allow"
+        assert pool.nonfinite == "allow"
         assert pool.rollout(2)["next", "reward"].isnan().all()
 
     def test_device(self, pools):

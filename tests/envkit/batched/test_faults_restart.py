@@ -16,6 +16,7 @@ from envkit import (
     Composite,
     GymEnv,
     NonTensor,
+    ObservationNorm,
     ParallelEnv,
     RewardSum,
     SpecError,
@@ -150,6 +151,36 @@ class TestInStep:
         data = env.rollout(12, Counting(), break_when_any_done=False)
         assert data["next", "episode_reward"][1, 3] == data["next", "episode_reward"][1, 2]
         assert data["next", "episode_reward"][1, 4] == data["next", "reward"][1, 4]
+
+    @pytest.mark.parametrize("by_hand", [False, True])
+    def test_under_a_transform_that_changes_what_is_seen(self, by_hand, batch):
+        """What is repeated is what the env has shown, and is transformed once."""
+        env = TransformedEnv(batch("step", kill), ObservationNorm(loc=1.0, scale=2.0, standard_normal=True))
+        if by_hand:
+            td, rows = env.reset(), []
+            for _ in range(6):
+                row, td = env.step_and_maybe_reset(env.rand_action(td))
+                rows.append(row)
+            data = torch.stack(rows, 1)
+        else:
+            data = env.rollout(6, break_when_any_done=False)
+        assert torch.equal(data["next", "observation"][1, 3], data["observation"][1, 3])
+        assert (data["observation"][1, :, 0] * 2 + 1).tolist() == [0, 1, 2, 3, 0, 1]
+
+    def test_after_going_back(self, batch, faults):
+        env = batch()
+        td = env.reset()
+        for _ in range(2):
+            td = env.step_mdp(env.step(env.rand_action(td)))
+        kept = env.snapshot()
+        env.step(env.rand_action(env.step_mdp(env.step(env.rand_action(td.clone())))))
+        env.restore(kept)
+        victim = env.ask()[1]
+        os.kill(victim, signal.SIGKILL)
+        assert faults.soon(lambda: not faults.alive(victim))
+        data = env.step(env.rand_action(td))
+        assert data["next", "worker_restarted"].flatten().tolist() == [False, True]
+        assert data["next", "observation"][1].tolist() == data["observation"][1].tolist() == [2.0, 1.0]
 
     def test_in_a_collector(self, batch):
         collector = Collector(batch("step", kill), None, frames_per_batch=8, total_frames=24)

@@ -202,7 +202,7 @@ class TestStart:
             lambda env: env.set_seed(1),
             lambda env: env[0],
             lambda env: env.snapshot(),
-            lambda env: env.check_finite,
+            lambda env: env.nonfinite,
             lambda env: EnvMetaData.from_env(env),
             lambda env: TransformedEnv(env, StepCounter()),
             lambda env: Collector(env, frames_per_batch=4),
@@ -404,12 +404,20 @@ class TestOptions:
 
     def test_nan_is_refused_or_let_through_by_all(self, make, scripted):
         env = make(lambda: scripted(rewards=[1.0, float("nan")]), num_envs=3)
-        assert env.check_finite
+        assert env.nonfinite == "error"
         with pytest.raises(NonFiniteError, match="'reward' returned by ParallelEnv"):
             env.rollout(3)
-        env.check_finite = False
-        assert not any(env.map(lambda env: env.check_finite))
+        env.nonfinite = "allow"
+        assert env.map(lambda env: env.nonfinite) == ["allow"] * 3
         assert env.rollout(3)["next", "reward"].isnan().sum() == 6
+
+    @pytest.mark.parametrize("chosen", [None, "3"])
+    def test_workers_compute_in_one_thread(self, chosen, make, monkeypatch):
+        monkeypatch.delenv("OPENCV_FOR_THREADS_NUM", raising=False)
+        if chosen is not None:
+            monkeypatch.setenv("OPENCV_FOR_THREADS_NUM", chosen)
+        found = make().map(lambda env: (torch.get_num_threads(), os.environ["OPENCV_FOR_THREADS_NUM"]))
+        assert found == [(1, chosen or "1")] * 2
 
     @pytest.mark.parametrize("quiet", [True, False])
     def test_warnings_of_workers(self, quiet, make, scripted, monkeypatch):

@@ -251,6 +251,11 @@ class TestBlocks:
         block.forget_descriptor()
         assert block.bytes[:2].tolist() == [7, 8]
 
+    def test_are_taken_by_several_at_a_time(self, pool):
+        one, block = pool(3), SharedBlock(1000)
+        assert one.take_each([2, 0], block, [(5,), (6,)]) == [1000, 1000]
+        assert block.bytes[:3].tolist() == [6, 0, 5]
+
 
 class TestRestart:
     @pytest.mark.parametrize("operation", [FAIL, DIE])

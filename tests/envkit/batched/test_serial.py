@@ -504,11 +504,11 @@ class TestOptionsOfTheEnvs:
 
     def test_nan_is_refused_or_let_through_by_all(self, scripted):
         env = SerialEnv(2, lambda: scripted(rewards=[1.0, float("nan")]))
-        assert env.check_finite
+        assert env.nonfinite == "error"
         with pytest.raises(NonFiniteError, match="'reward' returned by SerialEnv"):
             env.rollout(3)
-        env.check_finite = False
-        assert not any(inner.check_finite for inner in env._envs)
+        env.nonfinite = "allow"
+        assert {inner.nonfinite for inner in env._envs} == {"allow"}
         assert env.rollout(3)["next", "reward"].isnan().sum() == 4
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensordict import TensorDict
 
-from envkit import Binary, Composite, EnvBase, Unbounded
+from envkit import Binary, Categorical, Composite, EnvBase, Unbounded
 from envkit.core.plan import complete_done_spec
 from envkit.errors import EnvDataError, SpecError
 
@@ -68,11 +68,10 @@ def test_completion(returned, with_truncated, prefix):
         return
     found = flags_after_step(declared, returned, prefix)
     assert set(found) == set(declared)
-    for name, value in returned.items():
-        assert found[name] is value
     terminated, truncated = returned.get("terminated"), returned.get("truncated")
-    if "done" not in returned:
-        assert found["done"] is (terminated or bool(truncated))
+    for name in {"terminated", "truncated"} & set(returned):
+        assert found[name] is returned[name]
+    assert found["done"] is any(returned.values())
     if terminated is None:
         assert found["terminated"] is (returned["done"] and not truncated)
     if with_truncated and truncated is None:
@@ -94,6 +93,22 @@ def test_specs_are_completed(declared, expected):
     assert Flags(declared, {}).done_keys == expected
 
 
+@pytest.mark.parametrize("up", ["terminated", "truncated"])
+@pytest.mark.parametrize("told", [["done"], ["done", "terminated", "truncated"]])
+def test_a_done_flag_that_contradicts_is_put_up(up, told):
+    """And both ports go on alike: from a new episode, all of whose flags are down."""
+    env = Flags(["done", "terminated", "truncated"], {**dict.fromkeys(told, False), up: True})
+    data = env.rollout(3, break_when_any_done=False)
+    td = env.reset()
+    for row in range(3):
+        step, td = env.step_and_maybe_reset(env.rand_action(td))
+        for name in env.done_keys:
+            assert torch.equal(data[name][row], step[name])
+            assert not step[name].any()
+            assert torch.equal(data["next", name][row], step["next", name])
+            assert step["next", name].item() is (name in ("done", up))
+
+
 def test_spec_completion_by_level():
     spec = Composite(a=Composite(done=FLAG.clone()), b=Composite(terminated=FLAG.clone()), done=FLAG.clone())
     out = complete_done_spec(spec, torch.Size([]))
@@ -112,6 +127,18 @@ def test_flags_of_one_level_share_a_shape():
     spec = Composite(done=FLAG.clone(), terminated=Binary(2, shape=(2,), dtype=torch.bool))
     with pytest.raises(SpecError, match=r"flags of one shape.*'done': \[1\].*'terminated': \[2\]"):
         complete_done_spec(spec, torch.Size([]))
+
+
+@pytest.mark.parametrize("name", ["done", "terminated", "truncated"])
+def test_flags_are_booleans_from_the_start(name):
+    class Numbers(EnvBase):
+        def __init__(self):
+            super().__init__()
+            self.observation_spec = self.action_spec = Unbounded((1,))
+            self.full_done_spec = Composite({name: Categorical(2, shape=(1,))})
+
+    with pytest.raises(SpecError, match=rf"done spec '{name}': expected dtype torch.bool, found torch.int64"):
+        Numbers()
 
 
 def test_flags_after_a_reset_are_false():

@@ -424,7 +424,7 @@ class TestDataOfAnAuthor:
 
     def test_nan_can_be_let_through(self):
         env = Plain(following={"observation": torch.full((2,), float("nan"))})
-        env.check_finite = False
+        env.nonfinite = "allow"
         assert env.rollout(3)["next", "observation"].isnan().all()
 
     def test_out_of_bounds_is_a_warning(self):
@@ -468,6 +468,26 @@ class TestDataOfAnAuthor:
         assert data["next", "count"].tolist() == [1, 2, 3, 4]
         assert data["next", "terminated"].flatten().tolist() == [False, False, False, True]
         assert data["next", "reward"].dtype == torch.float32
+
+    @pytest.mark.parametrize(
+        ("key", "value", "text"),
+        [
+            ("position", [1.0, 2.0, 3.0], r"expected shape \[2\], found \[3\]"),
+            ("position", "far", "expected numbers, found str 'far'"),
+            ("reward", "much", "expected numbers, found str 'much'"),
+            ("terminated", 0.5, "expected numbers that bool can hold, found 0.5"),
+        ],
+    )
+    def test_mappings_with_something_wrong(self, key, value, text, mapping_env):
+        class Wrong(mapping_env):
+            def _step(self, tensordict):
+                return {**super()._step(tensordict), key: value}
+
+        env = Wrong()
+        with pytest.raises(EnvDataError, match=rf"'{key}' returned by the env's _step: {text}"):
+            env.step(env.rand_action(env.reset()))
+        with pytest.raises(EnvDataError, match=rf"'{key}' returned by the env's _step: {text}"):
+            env.rollout(2)
 
     def test_undeclared_entries_are_not_recorded(self):
         env = Plain(following={"surplus": torch.ones(1)})

@@ -489,13 +489,15 @@ class TestNotANumber:
     def test_in_the_middle(self, scripted):
         observations = [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, float("nan")], [4.0, 4.0]]
         env = scripted(observations=observations)
-        with pytest.raises(NonFiniteError, match=r"'observation' returned by ScriptedEnv.*nan at index \[2, 1\]"):
+        with pytest.raises(
+            NonFiniteError, match=r"'observation' returned by ScriptedEnv.*nan at step 2, at index \[1\]"
+        ):
             env.rollout(4)
-        env.check_finite = False
+        env.nonfinite = "allow"
         assert env.rollout(4)["next", "observation"].isnan().any()
 
     def test_reward(self, scripted):
-        with pytest.raises(NonFiniteError, match=r"'reward'.*nan at index \[1, 0\] \(1 in all\)"):
+        with pytest.raises(NonFiniteError, match=r"'reward'.*nan at step 1, at index \[0\] \(1 in all\)"):
             scripted(rewards=(0.0, float("nan"), 0.0)).rollout(3)
 
     def test_infinite_rewards_pass_where_nothing_bounds_them(self, scripted):
@@ -515,7 +517,7 @@ class TestNotANumber:
                     out["observation"][0, 0, 0] = float("nan")
                 return out
 
-        with pytest.raises(NonFiniteError, match=r"'observation'.*index \[2, 0, 0, 0\]"):
+        with pytest.raises(NonFiniteError, match=r"'observation'.*nan at index \[0, 0, 0\]"):
             Broken().rollout(5)
 
 

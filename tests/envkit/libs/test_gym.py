@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import importlib.util
 import pickle
 
@@ -446,6 +447,38 @@ class TestClose:
         env.rollout(1)
         env.close()
         env.close()
+
+
+class TestCopies:
+    @pytest.mark.parametrize("env_id", ["CartPole-v1", "CliffWalking-v1", "Blackjack-v1"])
+    def test_of_an_env_that_has_drawn(self, env_id, tools):
+        pytest.importorskip("pygame")
+        env = GymEnv(env_id, render_mode="rgb_array")
+        env.set_seed(SEED)
+        td = env.rand_action(env.reset())
+        env.render()
+        twin, kept = copy.deepcopy(env), env.snapshot()
+        assert pickle.loads(pickle.dumps(kept))
+        expected, frame = env.step(td.clone()), env.render()
+        env.restore(kept)
+        for one in (twin, env):
+            tools.assert_same(one.step(td.clone()), expected)
+            assert np.array_equal(one.render(), frame)
+
+    def test_of_a_simulator_that_makes_a_new_one(self):
+        """As those do whose state is not in Python: where they cannot go on, copies begin anew."""
+
+        class Compiled(gymnasium.utils.EzPickle, type(gymnasium.make("CartPole-v1").unwrapped)):
+            def __init__(self, held=True):
+                gymnasium.utils.EzPickle.__init__(self, held)
+                super(gymnasium.utils.EzPickle, self).__init__()
+                self.held = (i for i in range(3)) if held else None
+
+        for held in (False, True):
+            env = GymWrapper(Compiled(held))
+            env.rollout(3)
+            assert (copy.deepcopy(env)._env.state is None) is held
+            assert copy.deepcopy(env).rollout(2).batch_size[0] > 0
 
 
 class TestAttributes:

@@ -193,10 +193,10 @@ class TestBaseEnv:
         env = TransformedEnv(scripted(rewards=[1.0, float("nan")]), StepCounter())
         with pytest.raises(NonFiniteError):
             env.rollout(3)
-        env.check_finite = False
-        assert env.base_env.check_finite is False
+        env.nonfinite = "allow"
+        assert env.base_env.nonfinite == "allow"
         assert env.rollout(3)["next", "reward"].isnan().any()
-        assert TransformedEnv(env, RewardSum()).check_finite is False
+        assert TransformedEnv(env, RewardSum()).nonfinite == "allow"
 
 
 class TestPlacement:

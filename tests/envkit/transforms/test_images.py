@@ -130,6 +130,15 @@ class TestGrayScale:
             frame[channel, :, channel] = levels
         assert np.array_equal(images.grayscale(torch.from_numpy(frame), -1), cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
 
+    def test_in_pieces_and_into_memory_with_gaps(self, with_opencv):
+        frames = np.random.default_rng(0).integers(0, 256, (3, 700, 130, 3), dtype=np.uint8)
+        expected = images.grayscale(torch.from_numpy(frames), -1).numpy()
+        out = np.zeros((6, 700, 130), np.uint8)
+        images.gray_bytes(frames, out[::2])
+        assert np.array_equal(out[::2], expected)
+        assert not out[1::2].any()
+        assert np.array_equal(images.grayscale(frames, -1), expected)
+
     def test_floats(self):
         image = torch.rand(2, 3, 4, 5, dtype=torch.float64)
         expected = (image * torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]).sum(-3)
@@ -187,6 +196,19 @@ class TestResize:
         image = torch.from_numpy(image / 255)
         expected = torch.from_numpy(cv2.resize(image.numpy(), new[::-1], interpolation=cv2.INTER_AREA))
         torch.testing.assert_close(images.resize(image, *new, "area"), expected)
+
+    @few
+    @given(
+        old=st.tuples(st.integers(1, 120), st.integers(1, 120)),
+        new=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+        batch=st.lists(st.integers(1, 4), max_size=2),
+        dtype=st.sampled_from([np.float32, np.float64]),
+    )
+    def test_area_of_each_float_image_as_alone(self, old, new, batch, dtype):
+        stack = np.random.default_rng(0).random((*batch, *old)).astype(dtype)
+        found = images.mean_over_areas(stack, *new)
+        for index in np.ndindex(*batch):
+            assert np.array_equal(found[index], images.mean_over_areas(stack[index].copy(), *new))
 
     def test_area_of_large_images(self):
         """Whose sums float32 does not hold."""

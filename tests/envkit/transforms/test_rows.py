@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 
 import gymnasium
 import numpy as np
@@ -382,6 +384,51 @@ def test_a_limit_that_ends_nothing(kit, tools, monkeypatch):
     monkeypatch.setattr("envkit.transforms.env.Chain.bind", lambda *arguments: None)
     tools.assert_same(on_rows, data())
     assert on_rows["next", "truncated"].sum() > on_rows["next", "done"].sum() > 0
+
+
+class TestFusedSteps:
+    """Where nobody looks in between, a step, what it hands on and the resets after it are one: with the same data."""
+
+    @pytest.mark.parametrize("name", ["norm", "limit", "another_flag", "usual", "twice", "renamed"])
+    def test_equal_those_that_are_watched(self, name, kit, tools):
+        make_env, make_transform = CHAINS[name]
+        envs = [TransformedEnv(SerialEnv(3, make_env), make_transform()) for _ in range(2)]
+        assert port_of(envs[0]).advance is not None  # else there is nothing to compare
+        actions = tools.draw_actions(envs[0], 40)
+        found, watched = kit.rollout(envs[0], actions), kit.rollout(envs[1], actions, callback=lambda *_: None)
+        tools.assert_same(found, watched)
+        assert watched["next", "done"].sum() > 3
+
+    def test_where_only_a_transform_ends_episodes(self, kit, tools):
+        """The env inside is reset for flags that it has not raised."""
+
+        def data(**options):
+            env = TransformedEnv(SerialEnv(3, lambda: GymEnv("Pendulum-v1")), StepCounter(max_steps=4))
+            return kit.rollout(env, tools.draw_actions(env, 20), **options)
+
+        found = data()
+        assert found["next", "done"].sum() == 15
+        tools.assert_same(found, data(callback=lambda *_: None))
+
+    def test_not_for_several_groups(self, two_agents):
+        assert port_of(TransformedEnv(SerialEnv(2, two_agents), StepCounter())).advance is None
+
+    def test_leave_nothing_behind(self):
+        """A port that referred to itself would keep the memory of its rows until the garbage collector comes."""
+        env, freed = TransformedEnv(SerialEnv(2, cartpole), Compose(norm(), StepCounter())), []
+        gc.disable()
+        try:
+            port = port_of(env)
+            weakref.finalize(port, freed.append, True)
+            assert port.advance is not None
+            del port
+            assert freed == [True]
+        finally:
+            gc.enable()
+
+
+def port_of(env):
+    return env._row_port(env.plan, *env._slabs(env.plan, 2, None))
 
 
 class TestWhoseWordCounts:

@@ -1,0 +1,169 @@
+"""Soft actor-critic for discrete actions (Christodoulou 2019, https://arxiv.org/abs/1910.07207).
+
+Reads from top to bottom: configuration, networks, then one update: critics, actor, temperature. Expectations over
+actions take the place of samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import NestedKey, TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+
+from agents.algorithms.config import ACTIVATIONS, OffPolicyConfig
+from agents.algorithms.off_policy import OffPolicyAgent
+from agents.algorithms.spaces import Spaces
+from agents.descent import Descent
+from agents.nn import Categorical, Ensemble, ProbabilisticActor
+from agents.nn.only_member import OnlyMember
+from agents.nn.target import TargetNetwork
+from agents.objectives import Temperature, chosen_value, discrete_soft_value, temperature_loss, value_loss
+from agents.returns import td0_target
+from envkit import EnvBase
+
+__all__ = ["DiscreteSAC", "DiscreteSACConfig"]
+
+
+@dataclass
+class DiscreteSACConfig(OffPolicyConfig):
+    """Hyper-parameters of :class:`DiscreteSAC`."""
+
+    num_critics: int = 2
+    """Critics, of whose values the lowest counts."""
+    tau: float = 0.005
+    """How far the target critics move towards the critics in each update."""
+    alpha: float | None = None
+    """Weight of the entropy; None learns it."""
+    alpha_init: float = 1.0
+    """First weight of the entropy, if it is learnt."""
+    target_entropy_weight: float = 0.2
+    """Entropy that the learnt weight aims at, as a share of the largest one."""
+
+    @staticmethod
+    def ranges() -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of the numbers."""
+        return {
+            **OffPolicyConfig.ranges(),
+            "num_critics": (1, math.inf),
+            "tau": (0, 1),
+            "alpha": (1e-8, math.inf),
+            "alpha_init": (1e-8, math.inf),
+            "target_entropy_weight": (0, 1),
+        }
+
+
+class DiscreteSAC(OffPolicyAgent):
+    """An agent that learns by soft actor-critic, with discrete actions.
+
+    Args:
+        env: where it learns; an env with a batch is stepped as one. Its observations are vectors.
+        config: the hyper-parameters.
+        seed: seeds the env, the networks and the sampling; None leaves them as they are.
+        observation_keys: what the networks see, all observations by default.
+        actor: a network from the observations to logits, ``[batch, n]``.
+        critic: a network from the observations to the values of actions of all critics, ``[num_critics, batch, n]``.
+
+    Raises:
+        SpecError: the env's actions, rewards or observations are of a kind that it cannot handle.
+
+    Examples:
+        >>> from agents import DiscreteSAC, DiscreteSACConfig
+        >>> from envkit import GymEnv
+        >>> config = DiscreteSACConfig(hidden_sizes=(8,), learning_starts=20, batch_size=8, steps_per_iteration=25)
+        >>> agent = DiscreteSAC(GymEnv("CartPole-v1"), config)
+        >>> agent.train(max_steps=50)["updates"]
+        30.0
+    """
+
+    Config = DiscreteSACConfig
+    config: DiscreteSACConfig
+
+    def __init__(
+        self,
+        env: EnvBase,
+        config: DiscreteSACConfig | None = None,
+        *,
+        seed: int | None = 0,
+        observation_keys: Sequence[NestedKey] | None = None,
+        actor: nn.Module | None = None,
+        critic: nn.Module | None = None,
+    ) -> None:
+        if seed is not None:
+            torch.manual_seed(seed)
+            env.set_seed(seed)
+        self.env, self.config = env, config or DiscreteSACConfig()
+        self.spaces = Spaces(env, "DiscreteSAC", observation_keys, ["discrete"])
+        config = self.config
+        self.actor = actor if actor is not None else OnlyMember(self._ensemble(1))
+        self.critic = critic if critic is not None else self._ensemble(config.num_critics)
+        self.target = TargetNetwork(self.critic)
+        self.temperature = Temperature(config.alpha_init if config.alpha is None else config.alpha)
+        self.actor_optimizer, self.critic_optimizer, self.alpha_optimizer = (
+            Descent(net.parameters(), config.lr, max_grad_norm=config.max_grad_norm)
+            for net in (self.actor, self.critic, self.temperature)
+        )
+        self._target_entropy = config.target_entropy_weight * math.log(self.spaces.action_size)
+        net = TensorDictModule(self.actor, in_keys=self.spaces.observation_keys, out_keys=["logits"])
+        self.policy = ProbabilisticActor(net, ["logits"], [self.spaces.action_key], distribution_class=Categorical)
+        self._begin()
+
+    def _ensemble(self, members: int) -> Ensemble:
+        return Ensemble(
+            members,
+            self.spaces.observation_width(),
+            self.spaces.action_size,
+            num_cells=list(self.config.hidden_sizes),
+            activation_class=ACTIVATIONS[self.config.activation],
+        )
+
+    # ----------------------------------------------------------------- update
+
+    def update(self, rows: TensorDictBase) -> dict[str, Tensor]:
+        """One update of critics, actor and temperature on rows of the buffer."""
+        config, action = self.config, rows[self.spaces.action_key]
+        observation = self.observations(rows)
+        alpha = self.temperature()
+
+        reward, terminated, gamma = self.outcome(rows)
+        with torch.no_grad():
+            following = self.observations(rows["next"])
+            next_values = self.target.module(*following).amin(0)
+            next_value = discrete_soft_value(next_values, self.actor(*following).log_softmax(-1), alpha)
+            target = td0_target(reward, next_value, terminated, gamma)
+        every = self.critic(*observation)
+        values = chosen_value(every, action.expand(every.shape[:-1]))
+        critic_loss = 0.5 * value_loss(values, target.expand_as(values), "l2").sum(0).mean()
+        self.critic_optimizer.step(critic_loss)
+        self.target.follow(config.tau)
+
+        log_probs = self.actor(*observation).log_softmax(-1)
+        actor_loss = -discrete_soft_value(every.detach().amin(0), log_probs, alpha).mean()
+        self.actor_optimizer.step(actor_loss)
+        entropy = -(log_probs.exp() * log_probs).sum(-1).detach()
+        if config.alpha is None:
+            log_alpha = self.temperature.log_alpha
+            self.alpha_optimizer.step(temperature_loss(log_alpha, -entropy, self._target_entropy).mean())
+        return {
+            "loss_critic": critic_loss.detach(),
+            "value": values.detach().mean(),
+            "loss_actor": actor_loss.detach(),
+            "entropy": entropy.mean(),
+            "alpha": alpha,
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "actor": self.actor,
+            "critic": self.critic,
+            "target": self.target,
+            "temperature": self.temperature,
+            "actor_optimizer": self.actor_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+            "alpha_optimizer": self.alpha_optimizer,
+        }
