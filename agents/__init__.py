@@ -29,6 +29,7 @@ from agents.algorithms import (
     TD3Config,
 )
 from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.config import Config
 from agents.descent import Descent, NonFiniteUpdateError
 from agents.evaluation import Evaluation, evaluate
 from agents.exploration import (
@@ -47,6 +48,7 @@ from agents.exploration import (
 from agents.legacy import NormalParamWrapper
 from agents.nn import (
     MLP,
+    ActionLinear,
     ActionSpace,
     Actor,
     ActorCriticOperator,
@@ -66,6 +68,7 @@ from agents.nn import (
     DuelingCnnDQNet,
     DuelingMlpDQNet,
     Ensemble,
+    FlattenLinear,
     GRUModule,
     IndependentNormal,
     InteractionType,
@@ -99,8 +102,11 @@ from agents.nn import (
     ValueOperator,
     VmapModule,
     action_space_of,
+    auto_input_shape,
     flat_parameter,
+    get_module_list,
     get_primers_from_module,
+    nn_from_config,
     reset_noise,
     set_interaction_type,
     set_recurrent_mode,
@@ -191,6 +197,7 @@ from agents.returns import (
     ValueEstimator,
     ValueEstimators,
     VTrace,
+    explained_variance,
     gae,
     reward_to_go,
     standardize,
@@ -212,6 +219,8 @@ from agents.trainer import (
     LoggerHook,
     LossLearner,
     Metrics,
+    TableHook,
+    TableLogger,
     Trainer,
 )
 
@@ -228,6 +237,7 @@ __all__ = [
     "TD3",
     "A2CConfig",
     "A2CLoss",
+    "ActionLinear",
     "ActionSpace",
     "Actor",
     "ActorCriticLoss",
@@ -243,6 +253,7 @@ __all__ = [
     "Categorical",
     "CheckpointHook",
     "ClipPPOLoss",
+    "Config",
     "ConvNet",
     "CrossQ",
     "CrossQConfig",
@@ -274,6 +285,7 @@ __all__ = [
     "Evaluation",
     "EvaluationHook",
     "ExplorationModule",
+    "FlattenLinear",
     "FrameStackStorage",
     "GRUModule",
     "HardUpdate",
@@ -350,6 +362,8 @@ __all__ = [
     "TD3Config",
     "TD3Loss",
     "TDLambdaEstimator",
+    "TableHook",
+    "TableLogger",
     "TanhDelta",
     "TanhNormal",
     "TargetNetUpdater",
@@ -372,6 +386,7 @@ __all__ = [
     "action_space_of",
     "advantage_weighted_loss",
     "approximate_kl",
+    "auto_input_shape",
     "categorical_target",
     "chosen_value",
     "clip_fraction",
@@ -384,15 +399,18 @@ __all__ = [
     "effective_sample_size",
     "evaluate",
     "expectile_loss",
+    "explained_variance",
     "flat_parameter",
     "frozen_copy",
     "gSDEModule",
     "gae",
+    "get_module_list",
     "get_primers_from_module",
     "greedy_value",
     "hold_out_net",
     "kl_penalty",
     "load_checkpoint",
+    "nn_from_config",
     "policy_gradient_loss",
     "quantile_huber_loss",
     "reset_noise",

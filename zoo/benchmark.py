@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -18,49 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from envkit.errors import EnvkitError
-from zoo.config import RunConfig
+from zoo.config import RunConfig, config_data, config_hash, config_to_yaml
 from zoo.errors import BenchmarkError, UsageError
+from zoo.files import write_text
 from zoo.metadata import versions
+from zoo.registry import config_names, find_config
+from zoo.result import Result, SeedResult, read_seed
 from zoo.run import RunFolder, runs_folder
 from zoo.stopping import Interrupted, StopSignals
-from zoo.summary import SeedSummary, summarize
-from zoo.train import train
+from zoo.train import resume, train
 
-__all__ = ["BenchmarkResult", "SeedResult", "benchmark"]
-
-
-@dataclass(frozen=True)
-class SeedResult:
-    """What one seed reached.
-
-    Attributes:
-        seed: The seed.
-        score: Mean return of the final policy over the episodes of the config's evaluation.
-        std: Standard deviation over those episodes.
-        training_seconds: Wall time of training.
-    """
-
-    seed: int
-    score: float
-    std: float
-    training_seconds: float
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """What all seeds reached.
-
-    Attributes:
-        file: Where the result was written (JSON).
-        seeds: One result per seed, in order.
-        summary: The scores in a few numbers.
-        seconds: Wall time of everything.
-    """
-
-    file: Path
-    seeds: list[SeedResult]
-    summary: SeedSummary
-    seconds: float
+__all__ = ["benchmark", "continue_benchmark"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +50,7 @@ def benchmark(
     root: Path = Path("runs"),
     at_least: float | None = None,
     progress: Callable[[SeedResult], None] | None = None,
-) -> BenchmarkResult:
+) -> tuple[Path, Result]:
     """Train seeds 0, 1, ... each in a process with one thread, and evaluate the final policy of each.
 
     Args:
@@ -88,9 +58,12 @@ def benchmark(
         seeds: How many seeds.
         jobs: How many processes run at a time.
         root: Folder below which ``<algorithm>/<environment>/benchmark-.../`` is made: a run folder for each
-            seed, and ``benchmark.json``.
+            seed, the config, and ``benchmark.json``.
         at_least: Another bar than the config's.
         progress: Called with the result of every seed as it comes in.
+
+    Returns:
+        The file ``benchmark.json``, and what is in it.
 
     Raises:
         BenchmarkError: A seed failed; the run folders of the others stay.
@@ -98,12 +71,59 @@ def benchmark(
     """
     if seeds < 1 or jobs < 1:
         raise UsageError(f"expected at least one seed and one job, found {seeds} and {jobs}")
+    if at_least is not None:
+        config = replace(config, target=at_least)
+    folder = RunFolder.create(runs_folder(root, config), f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    write_text(folder.config, config_to_yaml(config))
+    return _complete(folder, config, seeds, jobs, progress)
+
+
+def continue_benchmark(
+    path: Path,
+    *,
+    seeds: int | None = None,
+    jobs: int = 2,
+    progress: Callable[[SeedResult], None] | None = None,
+) -> tuple[Path, Result]:
+    """Go on with a benchmark that was interrupted or killed: seeds that are finished count as they are.
+
+    Args:
+        path: Its folder.
+        seeds: How many seeds, if there are to be more than it began with.
+        jobs: How many processes run at a time.
+        progress: Called with the result of every seed that comes in.
+
+    Raises:
+        UsageError: This is no folder of a benchmark, or the versions of the software have changed since it began.
+    """
+    folder = RunFolder(path)
+    begun = len(list(path.glob("seed-*")))
+    if not begun or not folder.config.is_file():
+        raise UsageError(f"{path} is no folder of a benchmark; expected one that `zoo bench` has written")
+    for file in sorted(path.glob("seed-*/metadata.json")):
+        then, now = json.loads(file.read_text(encoding="utf-8"))["versions"], versions()
+        if changed := sorted(name for name in now if then.get(name) != now[name]):
+            found = ", ".join(f"{name} {then.get(name)} before and {now[name]} now" for name in changed)
+            raise UsageError(f"{path}: expected the versions it began with, found {found}; begin another benchmark")
+    return _complete(folder, folder.load_config(), max(begun, seeds or 0), jobs, progress)
+
+
+def _complete(
+    parent: RunFolder, config: RunConfig, seeds: int, jobs: int, progress: Callable[[SeedResult], None] | None
+) -> tuple[Path, Result]:
+    """Train the seeds that are not finished, and write down what all of them reached."""
     began = time.perf_counter()
-    parent = RunFolder.create(
-        runs_folder(root, config), f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    ).path
-    waiting = [(seed, RunFolder.create(parent, f"seed-{seed}")) for seed in range(seeds)]
     results: dict[int, SeedResult] = {}
+    waiting = []
+    for seed in range(seeds):
+        folder = RunFolder(parent.path / f"seed-{seed}")
+        if _is_finished(folder):
+            results[seed] = read_seed(seed, folder)
+            continue
+        if not folder.checkpoint.exists() and folder.path.exists():
+            shutil.rmtree(folder.path)
+        folder.path.mkdir(exist_ok=True)
+        waiting.append((seed, folder))
     running: dict[Any, _Job] = {}
     # A fresh interpreter for each seed: a forked one would inherit PyTorch's threads half alive.
     context = multiprocessing.get_context("spawn")
@@ -122,37 +142,55 @@ def benchmark(
                     stop.check()
                     code = job.process.exitcode
                     raise BenchmarkError(f"seed {job.seed} ended with exit code {code}; see {job.folder.path}")
-                results[job.seed] = _read_result(job.seed, job.folder)
+                results[job.seed] = read_seed(job.seed, job.folder)
                 if progress is not None:
                     progress(results[job.seed])
             stop.check()
-    ordered = [results[seed] for seed in range(seeds)]
-    target = config.target if at_least is None else at_least
-    result = BenchmarkResult(
-        file=parent / "benchmark.json",
-        seeds=ordered,
-        summary=summarize([entry.score for entry in ordered], target),
-        seconds=time.perf_counter() - began,
+    result = Result(
+        name=config.name,
+        command=_command(config, seeds),
+        config_hash=config_hash(config),
+        config=config_data(config),
+        target=config.target,
+        seeds=[results[seed] for seed in range(seeds)],
+        jobs=jobs,
+        seconds=round(time.perf_counter() - began, 1),
+        commit=_commits(parent.path),
+        versions=versions(),
     )
-    data: dict[str, Any] = {
-        "name": config.name,
-        "total_steps": config.total_steps,
-        "episodes": config.eval.episodes,
-        "first_seed": config.eval.first_seed,
-        "summary": asdict(result.summary),
-        "seeds": [asdict(entry) for entry in ordered],
-        "jobs": jobs,
-        "seconds": round(result.seconds, 1),
-        "versions": versions(),
-    }
-    RunFolder(parent).write_json(result.file, data)
-    return result
+    file = parent.path / "benchmark.json"
+    result.write(file)
+    return file, result
+
+
+def _is_finished(folder: RunFolder) -> bool:
+    if not folder.evaluation.is_file() or not folder.metadata.is_file():
+        return False
+    return json.loads(folder.metadata.read_text(encoding="utf-8"))["status"] == "trained"
+
+
+def _commits(parent: Path) -> str | None:
+    """The commit that the seeds were trained from; all of them, if the checkout has changed meanwhile."""
+    found = [
+        json.loads(file.read_text(encoding="utf-8"))["commit"] for file in sorted(parent.glob("seed-*/metadata.json"))
+    ]
+    return ", ".join(dict.fromkeys(entry for entry in found if entry is not None)) or None
+
+
+def _command(config: RunConfig, seeds: int) -> str:
+    """The command that repeats a benchmark: by the name of the config, if it is the one that comes with the zoo."""
+    shipped = config.name in config_names() and config_hash(find_config(config.name)) == config_hash(config)
+    return f"zoo bench {config.name if shipped else 'config.yaml'} --seeds {seeds}"
 
 
 def _train_seed(config: RunConfig, folder: RunFolder) -> None:
     """Train one seed; runs in a process of its own."""
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        train(config, folder)
+        if folder.checkpoint.exists():
+            resume(folder)
+        else:
+            train(config, folder)
     except Interrupted as interruption:
         sys.exit(interruption.exit_code)
     except KeyboardInterrupt:
@@ -161,10 +199,12 @@ def _train_seed(config: RunConfig, folder: RunFolder) -> None:
         sys.exit(f"seed {config.seed}: {error}")
 
 
-def _read_result(seed: int, folder: RunFolder) -> SeedResult:
-    evaluation = json.loads(folder.evaluation.read_text(encoding="utf-8"))
-    metadata = json.loads(folder.metadata.read_text(encoding="utf-8"))
-    return SeedResult(seed, evaluation["mean"], evaluation["std"], metadata["training_seconds"])
+def _stop_with_parent() -> None:
+    """Stop this process, after a checkpoint, when the one that began it was killed: another may go on with the seed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

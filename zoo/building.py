@@ -78,6 +78,8 @@ def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = Non
 def share_statistics(config: RunConfig, agent: BaseAgent, env: EnvBase) -> None:
     """Give an environment the statistics by which the agent's own one normalises observations now."""
     if config.env.normalize:
+        assert isinstance(env, TransformedEnv)
+        assert isinstance(agent.env, TransformedEnv)
         env.transform.load_state_dict(agent.env.transform.state_dict())
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.algorithms import ALGORITHMS
 from zoo.errors import ConfigError
@@ -21,6 +21,7 @@ from zoo.yaml_data import dump_yaml, parse_yaml, read_yaml
 __all__ = [
     "EnvConfig",
     "EvalConfig",
+    "Published",
     "RunConfig",
     "config_data",
     "config_from_yaml",
@@ -28,6 +29,8 @@ __all__ = [
     "config_to_yaml",
     "load_config",
 ]
+
+NOT_DECISIVE = {"name", "seed", "description", "published", "tune"}
 
 _ENV_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+")
 
@@ -80,6 +83,22 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class Published:
+    """The best number that others have published for the same budget.
+
+    Attributes:
+        score: Mean return.
+        source: Who published it.
+        protocol: How it is measured: ``FE`` final policy, deterministic; ``TR`` last training episodes; ``MX`` highest
+            point of the evaluations amid training.
+    """
+
+    score: float
+    source: str
+    protocol: Literal["FE", "TR", "MX"] = "FE"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One training run.
 
@@ -92,6 +111,7 @@ class RunConfig:
         seed: Seed of weights, environments and sampling.
         eval: How the final policy is judged.
         target: The mean return that counts as solved (the bar), or None where there is no agreed one.
+        published: What others have reached with as many steps, or None.
         description: One line for the list of configs.
         tune: What a search may try, by the dotted name of the entry, such as ``agent.lr``.
 
@@ -109,6 +129,7 @@ class RunConfig:
     seed: int = 0
     eval: EvalConfig = field(default_factory=EvalConfig)
     target: float | None = None
+    published: Published | None = None
     description: str = ""
     tune: dict[str, SearchRange] = field(default_factory=dict)
 
@@ -181,7 +202,7 @@ def config_data(config: RunConfig) -> dict[str, Any]:
 def config_hash(config: RunConfig) -> str:
     """Return a SHA-256 digest of what decides how a run goes and how it is judged.
 
-    That is everything but the seed, the description, and what a search may try.
+    That is everything but the name, the seed, the description, what others have published, and what a search may try.
 
     Example:
         >>> from zoo.registry import find_config
@@ -190,7 +211,7 @@ def config_hash(config: RunConfig) -> str:
         (True, False, 64)
     """
     data = config_data(config)
-    decisive = {key: value for key, value in data.items() if key not in ("seed", "description", "tune")}
+    decisive = {key: value for key, value in data.items() if key not in NOT_DECISIVE}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from agents import BaseAgent, Hook, Trainer
@@ -34,7 +36,7 @@ class CurveHook(Hook):
         self._last_step = config.total_steps - config.total_steps % agent.steps_per_iteration
         first = config.eval.first_seed
         self._seeds = range(first, first + config.eval.curve_episodes)
-        self._simulators = evaluation_env(config, agent, len(self._seeds))
+        self._simulators: Any = evaluation_env(config, agent, len(self._seeds))
 
     def start(self, trainer: Trainer) -> None:
         """Begin to count from where the agent stands."""

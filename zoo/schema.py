@@ -57,7 +57,7 @@ def validate(kind: type[T], data: Any, origins: Mapping[Path, str], source: str)
         >>> validate(EvalConfig, {"epsiodes": 5}, {("epsiodes",): "my.yaml:1"}, "my.yaml")
         Traceback (most recent call last):
         ...
-        zoo.errors.ConfigError: my.yaml:1: unknown key 'epsiodes'; did you mean episodes?
+        zoo.errors.ConfigError: my.yaml:1: unknown key 'epsiodes'; did you mean episodes ...
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: expected a mapping of keys to values, found {_shown(data)}")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import numpy as np
+import numpy.typing as npt
 
-__all__ = ["SeedSummary", "interquartile_mean", "summarize"]
+__all__ = ["SeedSummary", "interquartile_mean", "mean_interval", "summarize"]
+
+SAMPLES = 2_000
 
 
 def interquartile_mean(scores: Sequence[float]) -> float:
@@ -22,6 +25,26 @@ def interquartile_mean(scores: Sequence[float]) -> float:
     """
     cut = len(scores) // 4
     return fmean(sorted(scores)[cut : len(scores) - cut])
+
+
+def mean_interval(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the bounds of the 95 % interval of means over seeds, from 2,000 bootstrap samples of the seeds.
+
+    Args:
+        values: A row for each seed, float64 of shape (seeds, points).
+
+    Returns:
+        Lower and upper bounds, float64 of shape (points,).
+
+    Example:
+        >>> low, high = mean_interval(np.array([[1.0, 5.0], [1.0, 7.0]]))
+        >>> low.tolist(), high.tolist()
+        ([1.0, 5.0], [1.0, 7.0])
+    """
+    # A fixed seed: the same scores always give the same interval.
+    chosen = np.random.default_rng(0).integers(len(values), size=(SAMPLES, len(values)))
+    low, high = np.quantile(values[chosen].mean(axis=1), [0.025, 0.975], axis=0)
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -62,7 +85,7 @@ def summarize(scores: Sequence[float], target: float | None = None) -> SeedSumma
         raise ValueError("expected the score of at least one seed, found none")
     # A fixed seed: the same scores always print the same interval.
     rng = np.random.default_rng(0)
-    samples = np.sort(rng.choice(np.asarray(scores, dtype=np.float64), size=(2_000, len(scores))), axis=1)
+    samples = np.sort(rng.choice(np.asarray(scores, dtype=np.float64), size=(SAMPLES, len(scores))), axis=1)
     cut = len(scores) // 4
     means = samples[:, cut : len(scores) - cut].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

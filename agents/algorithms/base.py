@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import NestedKey, TensorDict, TensorDictBase
 from torch import Tensor
 
 from agents.algorithms.episodes import EpisodeStatistics
 from agents.algorithms.spaces import Spaces
 from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.evaluation import Evaluation, evaluate
+from agents.spelling import did_you_mean
 from agents.trainer.evaluation import EvaluationHook
 from agents.trainer.hook import Hook, Metrics
 from agents.trainer.learner import Learner
@@ -32,9 +33,18 @@ COUNTS = ("iterations", "steps", "episodes")
 class BaseAgent(Learner):
     """An env, networks, and a way of learning.
 
-    A subclass sets the attributes below in its constructor, whose signature is
-    ``(env, config=None, *, seed=0, observation_keys=None, **networks)``, and defines :meth:`step`, one iteration of
+    A subclass has a class of hyper-parameters, ``Config``, takes networks as further arguments of its constructor, in
+    which it sets those of the attributes below that this one does not, and defines :meth:`step`, one iteration of
     collecting and learning.
+
+    Args:
+        env: where it learns; an env with a batch is stepped as one.
+        config: the hyper-parameters; the defaults of ``Config`` by default.
+        seed: seeds the env, the networks and the sampling; None leaves them as they are.
+        observation_keys: what the networks see, all observations by default.
+
+    Raises:
+        SpecError: the env has actions it cannot take, or several actions, rewards or done flags.
 
     Attributes:
         env: where it learns.
@@ -46,12 +56,29 @@ class BaseAgent(Learner):
     """
 
     Config: ClassVar[type]
+    actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
+    """Kinds of actions it can take."""
     env: EnvBase
     config: Any
     policy: Any
     spaces: Spaces
     collector: Collector
     statistics: EpisodeStatistics
+
+    def __init__(
+        self,
+        env: EnvBase,
+        config: Any = None,
+        *,
+        seed: int | None = 0,
+        observation_keys: Sequence[NestedKey] | None = None,
+    ) -> None:
+        if seed is not None:
+            torch.manual_seed(seed)
+            env.set_seed(seed)
+        self.env, self.config = env, self.Config() if config is None else config
+        self.spaces = Spaces(env, type(self).__name__, observation_keys, self.actions)
+        self.statistics = EpisodeStatistics(self.spaces.count)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | Any, env: EnvBase, **kwargs: Any) -> Self:
@@ -61,7 +88,15 @@ class BaseAgent(Learner):
             TypeError: an entry that there is not.
             ValueError: an entry out of range.
         """
-        return cls(env, cls.Config(**config) if isinstance(config, Mapping) else config, **kwargs)  # type: ignore[call-arg]
+        if isinstance(config, Mapping):
+            known = [field.name for field in fields(cls.Config)]
+            if unknown := [name for name in config if name not in known]:
+                raise TypeError(
+                    f"{cls.Config.__name__}: expected entries among {known}, found {unknown[0]!r}"
+                    f"{did_you_mean(unknown[0], known)}"
+                )
+            config = cls.Config(**config)
+        return cls(env, config, **kwargs)
 
     # --------------------------------------------------------------- training
 
@@ -172,7 +207,7 @@ class BaseAgent(Learner):
 
     def _observed(self, value: Tensor | Any) -> TensorDict:
         """The value of the only observation entry, or a batch of values, as a TensorDict."""
-        keys = self.env.observation_keys
+        keys = self.spaces.observation_keys
         if len(keys) != 1:
             raise ValueError(f"state: expected a TensorDict with {keys}, found {type(value).__name__}")
         leaf = self.env.observation_spec[keys[0]]
@@ -264,7 +299,7 @@ class BaseAgent(Learner):
             raise CheckpointError(f"{path}: expected config, counts and spaces of a {name} agent: {error}") from error
         if absent := [key for key in keys if key not in env.observation_keys]:
             raise CheckpointError(f"{path}: saved for observations {absent}, found an env with {env.observation_keys}")
-        agent = cls(env, config, seed=None, observation_keys=keys, **networks)  # type: ignore[call-arg]
+        agent = cls(env, config, seed=None, observation_keys=keys, **networks)
         if spaces != agent.spaces.describe():
             raise CheckpointError(f"{path}: saved for {spaces}, found an env with {agent.spaces.describe()}")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from torch import nn
@@ -25,9 +26,9 @@ def check_config(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
     name = type(config).__name__
     for field, (low, high) in ranges.items():
         value = getattr(config, field)
-        if value is not None and not low <= value <= high:
+        if value is not None and not (isinstance(value, Real) and low <= float(value) <= high):
             expected = f"at least {low}" if high == math.inf else f"a number from {low} to {high}"
-            raise ValueError(f"{name}.{field}: expected {expected}, found {value}")
+            raise ValueError(f"{name}.{field}: expected {expected}, found {value!r}")
     config.hidden_sizes = tuple(config.hidden_sizes)
     if not all(isinstance(width, int) and width > 0 for width in config.hidden_sizes):
         raise ValueError(f"{name}.hidden_sizes: expected positive integers, found {config.hidden_sizes}")

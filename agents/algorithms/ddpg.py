@@ -15,17 +15,15 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 
-from agents.algorithms.config import ACTIVATIONS, OffPolicyConfig
+from agents.algorithms.config import OffPolicyConfig
 from agents.algorithms.off_policy import OffPolicyAgent
-from agents.algorithms.spaces import Spaces
-from agents.descent import Descent
 from agents.exploration import AdditiveGaussianModule, OrnsteinUhlenbeckProcessModule
 from agents.nn import Ensemble
 from agents.nn.only_member import OnlyMember
 from agents.nn.target import TargetNetwork
 from agents.objectives import hold_out_net, value_loss
 from agents.returns import td0_target
-from envkit import EnvBase
+from envkit import EnvBase, InitTracker, TransformedEnv
 
 __all__ = ["DDPG", "DDPGConfig"]
 
@@ -87,6 +85,7 @@ class DDPG(OffPolicyAgent):
     """
 
     Config = DDPGConfig
+    actions = ("continuous",)
     config: DDPGConfig
     num_critics = 1
 
@@ -100,18 +99,17 @@ class DDPG(OffPolicyAgent):
         actor: nn.Module | None = None,
         critic: nn.Module | None = None,
     ) -> None:
-        if seed is not None:
-            torch.manual_seed(seed)
-            env.set_seed(seed)
-        self.env, self.config = env, config or self.Config()
-        self.spaces = Spaces(env, type(self).__name__, observation_keys, ["continuous"])
+        config = self.Config() if config is None else config
+        if config.noise == "ornstein-uhlenbeck":  # its memory begins anew with each episode
+            observation_keys = list(env.observation_keys) if observation_keys is None else observation_keys
+            env = TransformedEnv(env, InitTracker())
+        super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         self._low, self._high = self.spaces.finite_action_bounds()
         self.actor = actor if actor is not None else self._default_actor()
         self.critic = critic if critic is not None else self._default_critic()
         self.target_actor, self.target_critic = TargetNetwork(self.actor), TargetNetwork(self.critic)
-        config = self.config
-        self.actor_optimizer = Descent(self.actor.parameters(), config.lr, max_grad_norm=config.max_grad_norm)
-        self.critic_optimizer = Descent(self.critic.parameters(), config.lr, max_grad_norm=config.max_grad_norm)
+        self.actor_optimizer = self._descent(self.actor.parameters())
+        self.critic_optimizer = self._descent(self.critic.parameters())
         self.exploration = self._noise()
         acting = _Squashed(self.actor, self._low, self._high)
         self.policy = TensorDictSequential(
@@ -127,10 +125,6 @@ class DDPG(OffPolicyAgent):
 
     def _default_critic(self) -> nn.Module:
         return self._ensemble(self.num_critics, self.spaces.observation_width() + self.spaces.action_size, 1)
-
-    def _ensemble(self, members: int, width: int, out: int) -> Ensemble:
-        cells, activation = list(self.config.hidden_sizes), ACTIVATIONS[self.config.activation]
-        return Ensemble(members, width, out, num_cells=cells, activation_class=activation)
 
     def _noise(self) -> nn.Module:
         """Noise on actions as the env has them."""

@@ -16,11 +16,9 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
-from agents.algorithms.config import ACTIVATIONS, OffPolicyConfig
+from agents.algorithms.config import OffPolicyConfig
 from agents.algorithms.off_policy import OffPolicyAgent
-from agents.algorithms.spaces import Spaces
-from agents.descent import Descent
-from agents.nn import Categorical, Ensemble, ProbabilisticActor
+from agents.nn import Categorical, ProbabilisticActor
 from agents.nn.only_member import OnlyMember
 from agents.nn.target import TargetNetwork
 from agents.objectives import Temperature, chosen_value, discrete_soft_value, temperature_loss, value_loss
@@ -82,6 +80,7 @@ class DiscreteSAC(OffPolicyAgent):
     """
 
     Config = DiscreteSACConfig
+    actions = ("discrete",)
     config: DiscreteSACConfig
 
     def __init__(
@@ -94,33 +93,21 @@ class DiscreteSAC(OffPolicyAgent):
         actor: nn.Module | None = None,
         critic: nn.Module | None = None,
     ) -> None:
-        if seed is not None:
-            torch.manual_seed(seed)
-            env.set_seed(seed)
-        self.env, self.config = env, config or DiscreteSACConfig()
-        self.spaces = Spaces(env, "DiscreteSAC", observation_keys, ["discrete"])
+        super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         config = self.config
-        self.actor = actor if actor is not None else OnlyMember(self._ensemble(1))
-        self.critic = critic if critic is not None else self._ensemble(config.num_critics)
+        width = self.spaces.observation_width() if actor is None or critic is None else 0
+        size = self.spaces.action_size
+        self.actor = actor if actor is not None else OnlyMember(self._ensemble(1, width, size))
+        self.critic = critic if critic is not None else self._ensemble(config.num_critics, width, size)
         self.target = TargetNetwork(self.critic)
         self.temperature = Temperature(config.alpha_init if config.alpha is None else config.alpha)
         self.actor_optimizer, self.critic_optimizer, self.alpha_optimizer = (
-            Descent(net.parameters(), config.lr, max_grad_norm=config.max_grad_norm)
-            for net in (self.actor, self.critic, self.temperature)
+            self._descent(net.parameters()) for net in (self.actor, self.critic, self.temperature)
         )
         self._target_entropy = config.target_entropy_weight * math.log(self.spaces.action_size)
         net = TensorDictModule(self.actor, in_keys=self.spaces.observation_keys, out_keys=["logits"])
         self.policy = ProbabilisticActor(net, ["logits"], [self.spaces.action_key], distribution_class=Categorical)
         self._begin()
-
-    def _ensemble(self, members: int) -> Ensemble:
-        return Ensemble(
-            members,
-            self.spaces.observation_width(),
-            self.spaces.action_size,
-            num_cells=list(self.config.hidden_sizes),
-            activation_class=ACTIVATIONS[self.config.activation],
-        )
 
     # ----------------------------------------------------------------- update
 

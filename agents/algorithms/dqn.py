@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from agents.algorithms.config import ACTIVATIONS, OffPolicyConfig
 from agents.algorithms.off_policy import OffPolicyAgent
-from agents.algorithms.spaces import Spaces
 from agents.descent import Descent
 from agents.exploration import EGreedyModule
 from agents.nn import MLP, NoisyLinear, reset_noise
@@ -130,6 +129,7 @@ class DQN(OffPolicyAgent):
     """
 
     Config = DQNConfig
+    actions = ("discrete",)
     config: DQNConfig
 
     def __init__(
@@ -141,11 +141,7 @@ class DQN(OffPolicyAgent):
         observation_keys: Sequence[NestedKey] | None = None,
         network: nn.Module | None = None,
     ) -> None:
-        if seed is not None:
-            torch.manual_seed(seed)
-            env.set_seed(seed)
-        self.env, self.config = env, config or DQNConfig()
-        self.spaces = Spaces(env, "DQN", observation_keys, ["discrete"])
+        super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         config = self.config
         self.support = torch.linspace(config.v_min, config.v_max, config.num_atoms)
         self.network = network if network is not None else self._default_network()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from tensordict import NestedKey, TensorDictBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.algorithms.base import BaseAgent
-from agents.algorithms.config import OffPolicyConfig
-from agents.algorithms.episodes import EpisodeStatistics
+from agents.algorithms.config import ACTIVATIONS, OffPolicyConfig
 from agents.descent import Descent, NonFiniteUpdateError
+from agents.nn import Ensemble
 from agents.replay import LazyTensorStorage, MultiStep, ReplayBuffer
 from agents.trainer.hook import Metrics
 from envkit import Collector
@@ -24,7 +25,7 @@ __all__ = ["OffPolicyAgent"]
 class OffPolicyAgent(BaseAgent):
     """Collects some steps, stores them, and makes some updates on stored ones; again and again.
 
-    A subclass sets ``env``, ``config``, ``spaces``, ``policy`` and whatever learns, then calls :meth:`_begin`. It
+    A subclass sets ``policy`` and whatever learns in its constructor, then calls :meth:`_begin`. It
     defines :meth:`update`.
     """
 
@@ -48,7 +49,6 @@ class OffPolicyAgent(BaseAgent):
             frames_per_batch=self.steps_per_iteration,
             init_random_frames=config.learning_starts or None,
         )
-        self.statistics = EpisodeStatistics(spaces.count)
         self.buffer = self._make_buffer()
         self._read: list[NestedKey] = [
             *spaces.observation_keys,
@@ -58,6 +58,14 @@ class OffPolicyAgent(BaseAgent):
                 for key in (*spaces.observation_keys, spaces.reward_key, spaces.done_key, spaces.terminated_key)
             ),
         ]
+
+    def _ensemble(self, members: int, width: int, out: int) -> Ensemble:
+        """Networks of the config's layers."""
+        cells, activation = list(self.config.hidden_sizes), ACTIVATIONS[self.config.activation]
+        return Ensemble(members, width, out, num_cells=cells, activation_class=activation)
+
+    def _descent(self, parameters: Iterable[nn.Parameter]) -> Descent:
+        return Descent(parameters, self.config.lr, max_grad_norm=self.config.max_grad_norm)
 
     def _make_buffer(self) -> ReplayBuffer:
         return ReplayBuffer(self._storage(), **self._buffer_options())

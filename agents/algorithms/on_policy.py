@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from agents.algorithms.base import BaseAgent
 from agents.algorithms.config import ACTIVATIONS, check_config
-from agents.algorithms.episodes import EpisodeStatistics
-from agents.algorithms.spaces import Spaces
 from agents.descent import Descent
 from agents.nn import MLP, Categorical, IndependentNormal, ProbabilisticActor
 from agents.nn.free_deviation import FreeDeviation
@@ -108,11 +106,7 @@ class OnPolicyAgent(BaseAgent):
         actor: nn.Module | None = None,
         critic: nn.Module | None = None,
     ) -> None:
-        if seed is not None:
-            torch.manual_seed(seed)
-            env.set_seed(seed)
-        self.env, self.config = env, config or self.Config()
-        self.spaces = Spaces(env, type(self).__name__, observation_keys)
+        super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         self.observation_keys = self.spaces.observation_keys
         width = self.spaces.observation_width() if actor is None or critic is None else 0
         self.actor = actor if actor is not None else self._default_actor(width)
@@ -125,7 +119,6 @@ class OnPolicyAgent(BaseAgent):
         )
         self.policy = self._policy()
         self.collector = Collector(env, self.policy, frames_per_batch=self.steps_per_iteration)
-        self.statistics = EpisodeStatistics(self.spaces.count)
 
     # --------------------------------------------------------------- networks
 

@@ -15,11 +15,9 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
-from agents.algorithms.config import ACTIVATIONS, OffPolicyConfig
+from agents.algorithms.config import OffPolicyConfig
 from agents.algorithms.off_policy import OffPolicyAgent
-from agents.algorithms.spaces import Spaces
-from agents.descent import Descent
-from agents.nn import Ensemble, ProbabilisticActor, TanhNormal
+from agents.nn import ProbabilisticActor, TanhNormal
 from agents.nn.only_member import OnlyMember
 from agents.nn.target import TargetNetwork
 from agents.objectives import Temperature, hold_out_net, sac_actor_loss, soft_value, temperature_loss, value_loss
@@ -89,6 +87,7 @@ class SAC(OffPolicyAgent):
     """
 
     Config = SACConfig
+    actions = ("continuous",)
     config: SACConfig
 
     def __init__(
@@ -101,11 +100,7 @@ class SAC(OffPolicyAgent):
         actor: nn.Module | None = None,
         critic: nn.Module | None = None,
     ) -> None:
-        if seed is not None:
-            torch.manual_seed(seed)
-            env.set_seed(seed)
-        self.env, self.config = env, config or self.Config()
-        self.spaces = Spaces(env, type(self).__name__, observation_keys, ["continuous"])
+        super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         self._low, self._high = self.spaces.finite_action_bounds()
         self.actor = _Gaussian(actor if actor is not None else self._default_actor())
         self.critic = critic if critic is not None else self._default_critic()
@@ -136,13 +131,6 @@ class SAC(OffPolicyAgent):
     def _default_critic(self) -> nn.Module:
         width = self.spaces.observation_width() + self.spaces.action_size
         return self._ensemble(self.config.num_critics, width, 1)
-
-    def _ensemble(self, members: int, width: int, out: int) -> Ensemble:
-        cells, activation = list(self.config.hidden_sizes), ACTIVATIONS[self.config.activation]
-        return Ensemble(members, width, out, num_cells=cells, activation_class=activation)
-
-    def _descent(self, parameters: Any) -> Descent:
-        return Descent(parameters, self.config.lr, max_grad_norm=self.config.max_grad_norm)
 
     # ----------------------------------------------------------------- update
 

@@ -23,8 +23,8 @@ class OrnsteinUhlenbeckProcessModule(ExplorationModule):
 
     At each step ``x' = x + theta * (mu - x) * dt + sigma_t * sqrt(dt) * normal`` (Uhlenbeck and Ornstein 1930; the
     exploration of DDPG, Lillicrap et al. 2016, https://arxiv.org/abs/1509.02971). ``x`` starts at ``x0`` in the first
-    step of each episode, which the entry ``is_init_key`` marks: the env needs an :class:`~envkit.InitTracker`. Its
-    present values are part of the ``state_dict``.
+    step of each episode, which the entry ``is_init_key`` marks (the env needs an :class:`~envkit.InitTracker`), and
+    where it is asked for the first time. Its present values are part of the ``state_dict``.
 
     Args:
         spec: spec of the action, see :class:`ExplorationModule`.
@@ -37,7 +37,8 @@ class OrnsteinUhlenbeckProcessModule(ExplorationModule):
             number of the action.
         dt: time between steps.
         x0: where ``x`` starts.
-        sigma_min: ``sigma`` after ``n_steps_annealing`` steps of an episode, likewise; by default it stays as it is.
+        sigma_min: ``sigma`` after ``n_steps_annealing`` steps of an episode, likewise; by default it stays as it
+            is.
         n_steps_annealing: how many steps of an episode ``sigma`` takes to get there.
         action_key: the action.
         is_init_key: the mark of first steps, shape ``[*batch, 1]``.
@@ -107,13 +108,14 @@ class OrnsteinUhlenbeckProcessModule(ExplorationModule):
         first = others[0].squeeze(-1)
         first = first.reshape(*first.shape, *(1,) * (action.ndim - first.ndim))
         if self.noise.shape != action.shape:
-            if not first.all():
+            if self.noise.numel() and not first.all():
                 raise PolicyError(
                     f"{type(self).__name__}: expected the batch of envs met before, with an action of shape "
                     f"{list(self.noise.shape)}, found {list(action.shape)} in the middle of episodes"
                 )
-            self.noise = torch.empty_like(action)
-            self.steps = torch.empty_like(first, dtype=torch.int64)
+            # Where it is asked amid an episode for the first time, it starts there.
+            self.noise = torch.full_like(action, self.x0)
+            self.steps = torch.zeros_like(first, dtype=torch.int64)
         noise, steps = self.noise, self.steps
         if first.any():
             noise.masked_fill_(first, self.x0)

@@ -11,6 +11,7 @@ from tensordict.nn import (
     set_interaction_type,
 )
 
+from agents.nn.action_linear import ActionLinear
 from agents.nn.action_space import ActionSpace, action_space_of
 from agents.nn.actor_critic import ActorCriticOperator, ActorCriticWrapper, ActorValueOperator
 from agents.nn.actors import Actor, ProbabilisticActor
@@ -35,6 +36,8 @@ from agents.nn.distributions import (
 from agents.nn.dueling import DuelingCnnDQNet, DuelingMlpDQNet
 from agents.nn.ensemble import Ensemble
 from agents.nn.flat import flat_parameter
+from agents.nn.flatten_linear import FlattenLinear
+from agents.nn.from_config import auto_input_shape, get_module_list, nn_from_config
 from agents.nn.mlp import MLP
 from agents.nn.noisy import NoisyLazyLinear, NoisyLinear, reset_noise
 from agents.nn.q_value import QValueActor, QValueModule
@@ -46,6 +49,7 @@ from agents.nn.vmap import VmapModule
 
 __all__ = [
     "MLP",
+    "ActionLinear",
     "ActionSpace",
     "Actor",
     "ActorCriticOperator",
@@ -65,6 +69,7 @@ __all__ = [
     "DuelingCnnDQNet",
     "DuelingMlpDQNet",
     "Ensemble",
+    "FlattenLinear",
     "GRUModule",
     "IndependentNormal",
     "InteractionType",
@@ -98,8 +103,11 @@ __all__ = [
     "ValueOperator",
     "VmapModule",
     "action_space_of",
+    "auto_input_shape",
     "flat_parameter",
+    "get_module_list",
     "get_primers_from_module",
+    "nn_from_config",
     "reset_noise",
     "set_interaction_type",
     "set_recurrent_mode",

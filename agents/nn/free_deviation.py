@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+from envkit.core.inlined_layers import on_tensors
 
 __all__ = ["FreeDeviation"]
 
@@ -31,3 +35,13 @@ class FreeDeviation(nn.Module):
         """Means and standard deviations, ``[*batch, size]`` each."""
         loc = self.net(*inputs)
         return loc, self.log_std.exp().expand_as(loc)
+
+    def on_tensors(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        """The same without the price of calling modules; see ``on_tensors`` in ``envkit/core/inlined_layers.py``."""
+        net = on_tensors(self.net)
+
+        def run(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+            loc = net(*inputs)
+            return loc, self.log_std.exp().expand_as(loc)
+
+        return run

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["linear", "multiply", "multiply_into", "onednn_pays"]
+__all__ = ["multiply", "multiply_into", "onednn_pays"]
 
 # Below so many multiplications a call of oneDNN costs more than it gains: 64 x 128 x 128 is about where both are equal.
 ONEDNN_FROM = 64 * 128 * 128
@@ -58,43 +58,6 @@ def multiply_into(place: Tensor, left: Tensor, right: Tensor) -> None:
         place.copy_(multiply(left, right))
     else:
         torch.mm(left, right, out=place)
-
-
-def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """:func:`torch.nn.functional.linear`, by oneDNN where that pays, forward and backward; then differentiable once.
-
-    Args:
-        inputs: ``[*batch, in_features]``.
-        weight: ``[out_features, in_features]``.
-        bias: ``[out_features]``.
-
-    Example:
-        >>> linear(torch.ones(5, 3), torch.ones(2, 3), torch.zeros(2)).shape
-        torch.Size([5, 2])
-    """
-    # An autograd function of Python does not pass through torch.func's transforms.
-    if not onednn_pays(inputs, weight.t()) or torch._C._are_functorch_transforms_active():
-        return torch.nn.functional.linear(inputs, weight, bias)
-    flat: Tensor = _Linear.apply(inputs.reshape(-1, inputs.shape[-1]), weight, bias)
-    return flat.reshape(*inputs.shape[:-1], -1)
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, inputs, weight, bias):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(inputs, weight)
-        return multiply(inputs, weight.t(), bias)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        inputs, weight = ctx.saved_tensors
-        to_inputs, to_weight, to_bias = ctx.needs_input_grad
-        return (
-            multiply(grad, weight) if to_inputs else None,
-            multiply(grad.t(), inputs) if to_weight else None,
-            grad.sum(0) if to_bias else None,
-        )
 
 
 def onednn_pays(left: Tensor, right: Tensor) -> bool:

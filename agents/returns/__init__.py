@@ -2,6 +2,7 @@
 
 from agents.returns.choice import ValueEstimators
 from agents.returns.estimator import ValueEstimator
+from agents.returns.explained_variance import explained_variance
 from agents.returns.gae import gae
 from agents.returns.gae_module import GAE
 from agents.returns.reward_to_go import reward_to_go
@@ -23,6 +24,7 @@ __all__ = [
     "VTrace",
     "ValueEstimator",
     "ValueEstimators",
+    "explained_variance",
     "gae",
     "reward_to_go",
     "standardize",

@@ -7,6 +7,8 @@ from agents.trainer.hook import Hook, Metrics
 from agents.trainer.learner import Learner
 from agents.trainer.log import CallbackHook, LoggerHook
 from agents.trainer.loss_learner import LossLearner
+from agents.trainer.table import TableHook
+from agents.trainer.table_logger import TableLogger
 from agents.trainer.trainer import Trainer
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "LoggerHook",
     "LossLearner",
     "Metrics",
+    "TableHook",
+    "TableLogger",
     "Trainer",
 ]

@@ -317,6 +317,8 @@ class GymRows:
             if reward.__class__ not in NUMBERS:
                 reward = _number(env, reward)
             rewards[row] = reward
+            if terminated is False and truncated is False:
+                return False
             if terminated.__class__ not in BOOLS or truncated.__class__ not in BOOLS:
                 raise _bad_flag(env, terminated, truncated)
             if terminated:

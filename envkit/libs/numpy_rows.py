@@ -90,7 +90,8 @@ def _array_writer(spec: TensorSpec, array: np.ndarray | list, key: NestedKey) ->
     warned: list[bool] = []
 
     def write(row: int, value: Any) -> None:
-        if value.__class__ is ndarray and value.shape == shape and value.dtype == dtype:
+        # Dtypes of one kind are one object, unless they came out of a pickle.
+        if value.__class__ is ndarray and value.shape == shape and (value.dtype is dtype or value.dtype == dtype):
             array[row] = value
         else:
             array[row] = convert(value)

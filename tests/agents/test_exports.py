@@ -8,6 +8,7 @@ import agents
 from agents import (
     algorithms,
     checkpoint,
+    config,
     descent,
     evaluation,
     exploration,
@@ -22,6 +23,7 @@ from agents import (
 PARTS = [
     algorithms,
     checkpoint,
+    config,
     descent,
     evaluation,
     exploration,
@@ -32,7 +34,7 @@ PARTS = [
     returns,
     trainer,
 ]
-FOREIGN = ["zoo", "matplotlib", "tensorboard", "rich", "typer"]
+FOREIGN = ["zoo", "matplotlib", "tensorboard", "rich", "typer", "yaml"]
 
 
 def order(name):

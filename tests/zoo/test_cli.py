@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 from agents import PPO
 from zoo.building import make_env
 from zoo.cli import app
+from zoo.config import config_to_yaml
 from zoo.metrics import read_metrics
+from zoo.registry import find_config
+from zoo.result import read_result
 from zoo.run import RunFolder
 
 TINY = ["-o", "agent.epochs=1", "-o", "eval.episodes=5"]
@@ -57,8 +60,9 @@ def test_help_lists_the_commands_without_loading_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("train", "eval", "video", "list", "benchmark"):
-        assert command in done.stdout
+    commands = ("train", "resume", "eval", "video", "list", "bench", "plot", "report", "verify", "tune")
+    shown = [line.split()[1] for line in done.stdout.splitlines() if line[:1] in "│|" and line[2:3].isalpha()]
+    assert tuple(shown) == commands
 
 
 def test_train_without_a_name_says_what_it_trains_and_what_to_type_next(trained):
@@ -130,16 +134,74 @@ def test_list_shows_every_config():
     assert "475" in line
 
 
-def test_benchmark_prints_each_seed_and_the_summary(tmp_path):
-    settings = ["-o", "total_steps=512", *TINY]
-    result = invoke("benchmark", "ppo/CartPole-v1", "--seeds", 2, "--at-least", 1, "--out", tmp_path, *settings)
+@pytest.fixture(scope="module")
+def benchmarked(tmp_path_factory):
+    """A folder with a tiny benchmark and its result, and what the command printed."""
+    root = tmp_path_factory.mktemp("benchmarks")
+    config = root / "mine.yaml"
+    settings = {"agent.epochs": 1, "eval.episodes": 5, "eval.points": 2, "eval.curve_episodes": 2}
+    text = config_to_yaml(find_config("ppo/CartPole-v1", [f"{key}={value}" for key, value in settings.items()]))
+    config.write_text(text.replace("total_steps: 100000", "total_steps: 512"))
+    options = ["--seeds", 2, "--at-least", 1, "--out", root / "runs", "--save", root / "results"]
+    result = invoke("bench", config, *options)
     assert result.exit_code == 0, result.output
-    assert "seed 0: " in result.output
-    assert "seed 1: " in result.output
-    for word in ("mean ", "worst ", "IQM ", "wall time "):
-        assert word in result.output
+    return root, result.output
+
+
+def test_bench_prints_each_seed_and_the_summary_and_keeps_the_result(benchmarked):
+    root, output = benchmarked
+    for word in ("seed 0: ", "seed 1: ", "mean ", "worst ", "IQM ", "wall time ", "CPU time "):
+        assert word in output
+    assert "2 of 2 seeds reach the bar of 1\n" in output
+    (file,) = root.glob("runs/ppo/CartPole-v1/benchmark-*/benchmark.json")
+    assert read_result(file) == read_result(root / "results/ppo/CartPole-v1.json")
+
+
+def test_bench_goes_on(benchmarked):
+    root, _ = benchmarked
+    (folder,) = root.glob("runs/ppo/CartPole-v1/benchmark-*")
+    result = invoke("benchmark", "--continue", folder)
+    assert result.exit_code == 0
+    assert "seed 0" not in result.output
     assert "2 of 2 seeds reach the bar of 1\n" in result.output
-    assert len(list(tmp_path.glob("ppo/CartPole-v1/benchmark-*/benchmark.json"))) == 1
+
+
+def test_plot_report_and_verify(benchmarked):
+    root, _ = benchmarked
+    (folder,) = root.glob("runs/ppo/CartPole-v1/benchmark-*")
+    result = invoke("plot", folder, folder / "seed-0", "--out", root / "curves.png")
+    assert result.output.strip() == str(root / "curves.png")
+    assert (root / "curves.png").read_bytes().startswith(b"\x89PNG")
+    result = invoke("report", root / "runs", "--out", root / "site")
+    assert result.exit_code == 0
+    assert "zoo bench config.yaml --seeds 2" in (root / "site/index.html").read_text()
+    result = invoke("report", "--markdown", root / "results.md")
+    assert (root / "results.md").read_text().startswith("# Results of the zoo\n")
+
+
+def test_verify_tells_by_its_exit_code(benchmarked):
+    root, _ = benchmarked
+    mine, results = root / "bar.yaml", root / "results"
+    mine.write_text((root / "mine.yaml").read_text().replace("target: 475.0", "target: 1.0"))
+    result = invoke("verify", mine, "--results", results, "-q")
+    assert result.exit_code == 0, result.output
+    assert result.output.strip().endswith("as published")
+    kept = results / "ppo/CartPole-v1.json"
+    scored = f'"score": {read_result(kept).seeds[0].score}'
+    kept.write_text(kept.read_text().replace(scored, '"score": 1.5'))
+    result = invoke("verify", mine, "--results", results, "-q")
+    assert result.exit_code == 1
+    assert "score: published 1.5, found " in result.output
+
+
+def test_tune_prints_a_snippet():
+    pytest.importorskip("optuna")
+    small = ["-o", "total_steps=256", "-o", "eval.episodes=1"]
+    result = invoke("tune", "ppo/CartPole-v1", "--trials", 2, "--seeds", 1, *small)
+    assert result.exit_code == 0, result.output
+    assert "trial 1: " in result.output
+    assert "2 trials complete" in result.output
+    assert "\nagent:\n  lr: " in result.output
 
 
 @pytest.mark.parametrize(
@@ -156,7 +218,14 @@ def test_benchmark_prints_each_seed_and_the_summary(tmp_path):
         (["train", "--seed", "-1"], "seed must be between"),
         (["eval", "nowhere"], "nowhere is no run folder"),
         (["video", "last"], "no run is found in runs"),
-        (["benchmark", "zzz"], "no config is named 'zzz'"),
+        (["bench", "zzz"], "no config is named 'zzz'"),
+        (["bench"], "expected NAME with its options, or --continue FOLDER"),
+        (["bench", "ppo/CartPole-v1", "--continue", "x"], "expected NAME with its options, or --continue FOLDER"),
+        (["bench", "--continue", "nowhere"], "nowhere is no folder of a benchmark"),
+        (["plot", "nowhere"], "nowhere: expected a run folder"),
+        (["report", "nowhere"], "nowhere: expected a folder"),
+        (["verify", "ppo/CartPole-v1", "--results", "nowhere"], "no result is kept in nowhere"),
+        (["tune", "ppo/Acrobot-v1"], "expected a tune section"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):

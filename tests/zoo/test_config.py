@@ -87,7 +87,7 @@ def test_wrong_overrides_are_named(override, message):
         ("total_steps=0", "total_steps must be at least 1, found 0"),
         ("env.num_envs=0", "env: num_envs must be at least 1, found 0"),
         ("eval.episodes=0", "eval: episodes must be at least 1, found 0"),
-        ("eval.first_seed=-1", "first_seed must not be negative"),
+        ("eval.first_seed=-1", "eval: first_seed must be at least 0, found -1"),
         ("env.id='os:CartPole-v1'", r"'os:CartPole-v1' is no environment id .*modules are not imported"),
         ("env.id='../x'", "is no environment id"),
     ],

@@ -1,3 +1,5 @@
+import re
+
 import gymnasium
 import pytest
 
@@ -11,10 +13,16 @@ from zoo.registry import config_names, config_path, find_config
 def test_every_shipped_config_loads(name):
     config = find_config(name)
     assert config.name == name
-    assert name == f"{config.algorithm}/{config.env.id.replace('/', '-')}"
+    plain = f"{config.algorithm}/{config.env.id.replace('/', '-')}"
+    assert re.fullmatch(re.escape(plain) + r"(-[a-z]+)?", name)
     assert config.description
     assert config.eval.episodes >= 100
     assert config.eval.first_seed == 10_000
+    assert (config.eval.points, config.eval.curve_episodes) == (50, 20)
+    assert config.target is not None
+    assert config.published is not None
+    if "box2d" in gymnasium.spec(config.env.id).entry_point:
+        pytest.importorskip("Box2D")
     assert gymnasium.spec(config.env.id).id == config.env.id
     assert config_from_yaml(config_to_yaml(config)) == config
     agent = make_agent(config, make_training_env(config))

@@ -154,7 +154,7 @@ def test_what_is_reported(make, tools):
     agent = make()
     records = tools.records(agent, max_iters=3)
     names = {*COUNTS, "return_mean", "episode_length_mean", "learning_rate"}
-    names |= {"loss_objective", "loss_critic", "entropy", "kl_approx", "clip_fraction"}
+    names |= {"loss_objective", "loss_critic", "entropy", "kl_approx", "clip_fraction", "clip_epsilon"}
     for number, record in enumerate(records, start=1):
         assert set(record) == names
         assert (record["iteration"], record["steps"]) == (number, number * 2 * STEPS)

@@ -24,6 +24,7 @@ AGENTS = {
     "dqn categorical": (DQN, "cart_pole", {"distribution": "categorical", "num_atoms": 5, "double": True}),
     "dqn quantile": (DQN, "cart_pole", {"distribution": "quantile", "num_atoms": 5, "dueling": True}),
     "ddpg": (DDPG, "pendulum", {}),
+    "ddpg ornstein-uhlenbeck": (DDPG, "pendulum", {"noise": "ornstein-uhlenbeck"}),
     "td3": (TD3, "pendulum", {}),
     "sac": (SAC, "pendulum", {}),
     "sac delayed": (SAC, "pendulum", {"actor_freq": 3, "alpha": 0.1, "num_critics": 3}),

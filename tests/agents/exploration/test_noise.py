@@ -149,7 +149,10 @@ def test_process_runs_in_batches_with_partial_resets():
     ("call", "message"),
     [
         (lambda module: explore(module, torch.zeros(3, 2)), "InitTracker.* at key 'is_init', found keys"),
-        (lambda module: explore(module, torch.zeros(3, 2), [True, False, True]), "in the middle of episodes"),
+        (
+            lambda module: [explore(module, torch.zeros(n, 2), [True, False, True][:n]) for n in (2, 3)],
+            "in the middle of episodes",
+        ),
         (lambda module: explore(module, torch.zeros(3, 3), True), r"expected shape \[..., 2\], found \[3, 3\]"),
     ],
 )

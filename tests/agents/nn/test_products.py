@@ -2,11 +2,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch.nn import functional
 
 from agents.nn import products
 from agents.nn.perceptrons import perceptrons
-from agents.nn.products import linear, multiply, multiply_into, onednn_pays
+from agents.nn.products import multiply, multiply_into, onednn_pays
 
 SIZES = [(256, 256, 256), (256, 23, 256), (256, 256, 1), (256, 256, 6), (8, 64, 64), (128, 128, 64), (1, 3, 2)]
 
@@ -29,39 +28,6 @@ def leaves(*shapes):
 def gradients(output, inputs):
     weights = torch.linspace(-1.0, 1.0, output.numel()).reshape(output.shape)
     return torch.autograd.grad((output * weights).sum(), inputs)
-
-
-@pytest.mark.parametrize(("rows", "width_in", "width_out"), SIZES)
-@pytest.mark.parametrize("has_bias", [False, True])
-def test_linear_is_that_of_torch_with_its_gradients(rows, width_in, width_out, has_bias):
-    inputs, weight, *bias = leaves((rows, width_in), (width_out, width_in), *([(width_out,)] * has_bias))
-    ours, theirs = linear(inputs, weight, *bias), functional.linear(inputs, weight, *bias)
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    for mine, own in zip(
-        gradients(ours, [inputs, weight, *bias]), gradients(theirs, [inputs, weight, *bias]), strict=True
-    ):
-        torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-3)
-
-
-def test_linear_keeps_leading_dimensions_and_layouts():
-    inputs, weight, bias = leaves((16, 64, 16), (128, 128), (128,))
-    wide = inputs.transpose(1, 2).repeat(1, 1, 2).transpose(0, 1)
-    torch.testing.assert_close(
-        linear(wide, weight.t(), bias), functional.linear(wide, weight.t(), bias), rtol=1e-4, atol=1e-4
-    )
-
-
-def test_linear_gives_gradients_only_where_they_are_needed():
-    inputs, weight = leaves((256, 128), (128, 128))
-    (gradient,) = torch.autograd.grad(linear(inputs, weight.detach()).sum(), [inputs])
-    torch.testing.assert_close(gradient, weight.sum(0).expand(256, 128), rtol=1e-4, atol=1e-4)
-    assert not linear(inputs.detach(), weight.detach()).requires_grad
-
-
-def test_linear_passes_through_vmap():
-    inputs, weights = torch.randn(256, 128), torch.randn(3, 128, 128)
-    together = torch.vmap(linear, (None, 0))(inputs, weights)
-    torch.testing.assert_close(together, inputs @ weights.transpose(1, 2), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("rows", "inner", "columns"), SIZES)
