@@ -59,8 +59,14 @@ def make_training_env(config: RunConfig) -> EnvBase:
     return _prepared(config, SerialEnv(config.env.num_envs, lambda: _simulator(config)), learns=True)
 
 
-def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = None) -> EnvBase:
+def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = None, **kwargs: Any) -> EnvBase:
     """Build the environment, or a batch of some copies of it, such that it shows an agent what its own env does.
+
+    Args:
+        config: The run.
+        agent: The agent.
+        copies: How many; None for a single one, without a batch.
+        **kwargs: Arguments that the config does not set, such as a render mode.
 
     Example:
         >>> from zoo.registry import find_config
@@ -69,7 +75,7 @@ def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = Non
         >>> evaluation_env(config, agent).batch_size, evaluation_env(config, agent, 20).batch_size
         (torch.Size([]), torch.Size([20]))
     """
-    base = _simulator(config) if copies is None else SerialEnv(copies, lambda: _simulator(config))
+    base = _simulator(config, **kwargs) if copies is None else SerialEnv(copies, lambda: _simulator(config, **kwargs))
     env = _prepared(config, base, learns=False)
     share_statistics(config, agent, env)
     return env
@@ -94,7 +100,8 @@ def _simulator(config: RunConfig, **kwargs: Any) -> EnvBase:
 
 def _prepared(config: RunConfig, env: EnvBase, *, learns: bool) -> EnvBase:
     """The env, as agents want it."""
-    keys = env.observation_keys
+    # Rendered frames are no observations that a policy sees.
+    keys = [key for key in env.observation_keys if env.observation_spec[key].dtype.is_floating_point]
     if any(env.observation_spec[key].dtype is torch.float64 for key in keys):
         env = TransformedEnv(env, DoubleToFloat())
     if config.env.normalize:

@@ -15,7 +15,7 @@ from tensordict.nn import TensorDictModuleBase
 
 from envkit import EnvBase, ExplorationType, set_exploration_type, step_mdp
 from envkit.record.video_file import VideoFile
-from zoo.building import load_agent, make_env, torch_threads
+from zoo.building import evaluation_env, load_agent, make_env, torch_threads
 from zoo.files import replacing
 from zoo.run import RunFolder
 
@@ -98,7 +98,7 @@ def record_video(folder: RunFolder, path: Path | None = None, *, episodes: int =
             agent = load_agent(config, folder.checkpoint, plain_env)
         finally:
             plain_env.close()
-        env = make_env(config, render_mode="rgb_array", from_pixels=True, pixels_only=False)
+        env = evaluation_env(config, agent, render_mode="rgb_array", from_pixels=True, pixels_only=False)
         try:
             frames = episode_frames(env, agent.policy, range(first, first + episodes))
             metadata: Any = env.metadata

@@ -2,7 +2,7 @@ import gymnasium
 import pytest
 import torch
 
-from zoo.building import make_agent, make_env, make_training_env, torch_threads
+from zoo.building import evaluation_env, make_agent, make_env, make_training_env, torch_threads
 from zoo.errors import ConfigError
 from zoo.registry import config_names, find_config
 
@@ -16,7 +16,8 @@ def test_every_shipped_config_builds(name):
     agent = make_agent(config, env)
     assert env.batch_size == torch.Size([config.env.num_envs])
     assert agent.steps_per_iteration <= config.total_steps
-    single = make_env(config)
+    env.rollout(2)  # observations may be normalised by what was seen
+    single = evaluation_env(config, agent)
     for key, leaf in single.observation_spec.items(True, True):
         assert leaf.dtype is torch.float32
         assert env.observation_spec[key].dtype is torch.float32
