@@ -26,6 +26,13 @@ class NonFiniteUpdateError(EnvkitError, FloatingPointError):
 
     rows: Any = None
 
+    @classmethod
+    def of(cls, loss: float, norm: float, rows: Any = None) -> NonFiniteUpdateError:
+        """The error for a loss, and the norm of its gradient."""
+        error = cls(f"loss {loss:g}, norm of the gradient {norm:g}: expected finite numbers; the step was not made")
+        error.rows = rows
+        return error
+
 
 class Descent:
     """Adam on the parameters of modules, held in one flat tensor.
@@ -104,10 +111,7 @@ class Descent:
         self.skipped += 1
         self._in_a_row += 1
         if self._in_a_row >= self.patience:
-            raise NonFiniteUpdateError(
-                f"loss {loss.item():g}, norm of the gradient {norm:g}: expected finite numbers; "
-                f"the step was not made ({self._in_a_row} in a row)"
-            )
+            raise NonFiniteUpdateError.of(loss.item(), norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Adam's moments and the counts; the parameters are those of the modules."""

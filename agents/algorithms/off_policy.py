@@ -113,7 +113,7 @@ class OffPolicyAgent(BaseAgent):
 
     def _store(self, batch: TensorDictBase, start: int, stop: int) -> None:
         """Takes the newest steps into the buffer."""
-        if self.hooks:
+        if self._hooks["after_batch"]:
             part = self._after_batch(batch[..., start:stop])
             self.buffer.extend(part.select(*self._read).reshape(self.spaces.count, -1))
             return
@@ -152,11 +152,6 @@ class OffPolicyAgent(BaseAgent):
     def _further(self) -> dict[str, float]:
         """What else there is to report."""
         return {}
-
-    @property
-    def remaining(self) -> float:
-        """Share of the training that is still to come; 1 if its length is unknown."""
-        return 1.0 if self.horizon is None else max(0.0, 1.0 - self.steps / self.horizon)
 
     def _anneal(self) -> None:
         if self.config.anneal_lr:

@@ -177,11 +177,6 @@ class OnPolicyAgent(BaseAgent):
         """Env steps of one iteration."""
         return self.config.steps_per_env * self.spaces.count
 
-    @property
-    def remaining(self) -> float:
-        """Share of the training that is still to come; 1 if its length is unknown."""
-        return 1.0 if self.horizon is None else max(0.0, 1.0 - self.steps / self.horizon)
-
     def step(self) -> Metrics:
         """Collects a batch, estimates advantages, updates both networks.
 

@@ -50,5 +50,6 @@ class Hook:
 
         Args:
             trainer: the trainer.
-            whole: False if an exception came amid an iteration, so that what is learnt may be half updated.
+            whole: False if an exception came amid an iteration, so that what is learnt may be half updated, or before
+                the first one, so that there is nothing to keep.
         """

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 from torch import Tensor, nn
 
+from agents.descent import NonFiniteUpdateError
 from agents.objectives import LossModule, TargetNetUpdater
 from agents.replay import ReplayBuffer
 from agents.trainer.hook import Metrics
 from agents.trainer.learner import Learner
-from envkit import Collector
+from envkit.collectors.base import CollectorBase
 
 __all__ = ["LossLearner"]
 
@@ -24,7 +26,7 @@ class LossLearner(Learner):
     An iteration is a batch of the collector. Its metrics are means over the updates of what the loss returns.
 
     Args:
-        collector: where batches come from.
+        collector: where batches come from, in this process or in several.
         loss_module: reads a TensorDict, returns one whose entries ``loss`` and ``loss_*`` are to be minimised, summed.
         optimizer: of the loss's parameters; :class:`torch.optim.Adam` with a learning rate of 3e-4 by default.
         replay_buffer: what batches are stored in, step by step, and sampled from; without one every update is on the
@@ -34,6 +36,7 @@ class LossLearner(Learner):
         target_net_updater: stepped after each update.
         clip_norm: largest norm of the gradient; None for any.
         updates_from: steps collected before the first update.
+        done_key: the flag that ends episodes, below ``"next"``, for the count of them.
 
     Examples:
         >>> from agents import DQNLoss, LazyTensorStorage, MLP, QValueActor, SoftUpdate, Trainer
@@ -53,7 +56,7 @@ class LossLearner(Learner):
 
     def __init__(
         self,
-        collector: Collector,
+        collector: CollectorBase,
         loss_module: LossModule,
         optimizer: torch.optim.Optimizer | None = None,
         *,
@@ -63,12 +66,14 @@ class LossLearner(Learner):
         target_net_updater: TargetNetUpdater | None = None,
         clip_norm: float | None = None,
         updates_from: int = 0,
+        done_key: NestedKey = "done",
     ) -> None:
         if optim_steps_per_batch < 1:
             raise ValueError(f"optim_steps_per_batch: expected at least 1, found {optim_steps_per_batch}")
         self.collector, self.loss_module, self.replay_buffer = collector, loss_module, replay_buffer
         self.optim_steps_per_batch, self.advantage, self.clip_norm = optim_steps_per_batch, advantage, clip_norm
         self.target_net_updater, self.updates_from = target_net_updater, updates_from
+        self.done_key = done_key
         self._parameters = [one for one in loss_module.parameters() if one.requires_grad]
         self.optimizer = torch.optim.Adam(self._parameters, lr=3e-4) if optimizer is None else optimizer
 
@@ -78,12 +83,16 @@ class LossLearner(Learner):
         return self.collector.frames_per_batch
 
     def step(self) -> Metrics:
-        """One batch, and the updates that it allows."""
+        """One batch, and the updates that it allows; the collector gets the new weights.
+
+        Raises:
+            NonFiniteUpdateError: an update had a gradient that is not finite, and was not made.
+        """
         self._before_batch()
         batch = self.collector.next()
         self.steps += batch.numel()
         self.iterations += 1
-        self.episodes += int(batch["next", self.collector.env.done_key].sum())
+        self.episodes += int(batch["next"].get(self.done_key).sum())
         if self.advantage is not None:
             self.advantage(batch)
         batch = self._after_batch(batch)
@@ -97,15 +106,18 @@ class LossLearner(Learner):
             losses: Any = self._update(batch)
             for name, value in losses.items():
                 said.setdefault(str(name), []).append(value.detach().float().mean())
+        self.collector.update_policy_weights_()
         return {**metrics, **{name: torch.stack(values).mean().item() for name, values in said.items()}}
 
     def _update(self, batch: TensorDictBase) -> TensorDictBase:
         rows = self._before_update(batch if self.replay_buffer is None else self.replay_buffer.sample())
         losses = self.loss_module(rows)
         self.optimizer.zero_grad()
-        sum(_minimised(losses)).backward()  # type: ignore[union-attr]
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        total: Any = sum(_minimised(losses))
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters, math.inf if self.clip_norm is None else self.clip_norm).item()
+        if not math.isfinite(norm):
+            raise NonFiniteUpdateError.of(total.item(), norm, rows)
         self.optimizer.step()
         if self.target_net_updater is not None:
             self.target_net_updater.step()

@@ -78,15 +78,19 @@ class Trainer:
     def run(self) -> Metrics:
         """Trains; returns the metrics of the last iteration, empty if there was none.
 
-        An exception ends the training, after :meth:`Hook.end` of all hooks.
+        An exception ends the training, after :meth:`Hook.end` of all hooks that were started.
         """
         learner, (max_iters, _, max_steps) = self.learner, self._limits
         limits = [limit for limit in (max_steps, max_iters * learner.steps_per_iteration) if limit >= 0]
         learner.horizon = min(limits) if limits else None
-        learner.hooks, learner.trainer = self.hooks, self
-        whole = True
+        learner.attend(self, self.hooks)
+        started: list[Hook] = []
+        whole = False
         try:
-            self._call(lambda hook: hook.start(self))
+            for hook in self.hooks:
+                hook.start(self)
+                started.append(hook)
+            whole = True
             mark, mark_steps = time.perf_counter(), learner.steps
             while self.stopped is None and not self._finished():
                 whole = False
@@ -100,8 +104,8 @@ class Trainer:
                     mark, mark_steps = now, learner.steps
                     self._call(lambda hook: hook.log(self, self.metrics))
         finally:
-            learner.hooks, learner.trainer = (), None
-            for hook in self.hooks:
+            learner.attend(None)
+            for hook in started:
                 hook.end(self, whole)
         return self.metrics
 

@@ -132,23 +132,23 @@ def launch(method: str, name: str, bell: int) -> Ends:
         bell: the caller's end of the pipe that wakes the worker.
     """
     context = multiprocessing.get_context(method)
-    ours, theirs = context.Pipe()
-    try:
-        inherited = [bell, ours.fileno()] if method == "fork" else []
-        process = context.Process(target=serve, args=(theirs, inherited), name=name)  # type: ignore[attr-defined]
-        with _ONE_AT_A_TIME, _without_main(method):
+    # The connections are made one at a time too: two processes that were forked with each other's ends of them would
+    # both wait for the other to let go.
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as kept:
+        ours, theirs = context.Pipe()
+        kept.callback(ours.close)
+        with theirs, _without_main(method):
+            inherited = [bell, ours.fileno()] if method == "fork" else []
+            process = context.Process(target=serve, args=(theirs, inherited), name=name)  # type: ignore[attr-defined]
             if method == "forkserver":
                 _start_server()
                 process.start()  # waits for the server, which may take its time
             else:
                 with _uninterrupted():
                     process.start()
-        return Ends(process, ours, bell)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
+        ends = Ends(process, ours, bell)
+        kept.pop_all()
+        return ends
 
 
 def send_descriptors(connection: Connection, descriptors: list[int]) -> None:

@@ -75,6 +75,10 @@ class CollectorBase(ABC):
         """The next batch, whether ``total_frames`` are reached or not; None if it went to a replay buffer."""
 
     @abstractmethod
+    def update_policy_weights_(self, policy_weights: Any = None) -> None:
+        """Gives the policy that collects new weights, by default those that :attr:`policy` has now."""
+
+    @abstractmethod
     def shutdown(self) -> None:
         """Closes the envs."""
 

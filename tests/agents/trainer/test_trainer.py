@@ -19,6 +19,7 @@ from agents import (
     Learner,
     LoggerHook,
     LossLearner,
+    NonFiniteUpdateError,
     PPOConfig,
     ProbabilisticActor,
     QValueActor,
@@ -28,7 +29,7 @@ from agents import (
     ValueOperator,
     load_checkpoint,
 )
-from envkit import Collector, CSVLogger, GymEnv, SerialEnv
+from envkit import Collector, CSVLogger, GymEnv, MultiSyncCollector, SerialEnv
 
 SMALL = PPOConfig(steps_per_env=16, num_minibatches=2, epochs=2, hidden_sizes=(8,))
 
@@ -139,7 +140,23 @@ def test_an_iteration_that_fails_is_told_as_such():
     with pytest.raises(RuntimeError, match="the pole broke"):
         Trainer(learner, max_iters=5, hooks=[Witness(seen)]).run()
     assert seen[-1] == ("", "end False")
-    assert learner.hooks == ()
+    seen.clear()
+    learner.iterations = 0
+    learner.step()
+    assert seen == []  # the hooks were the trainer's
+
+
+def test_a_training_that_cannot_start_leaves_checkpoints_as_they_are(tools, tmp_path):
+    file = tmp_path / "agent.safetensors"
+    agent = PPO(tools.cart_pole(), SMALL)
+    agent.train(max_iters=2)
+    agent.save(file)
+    fresh = PPO(tools.cart_pole(), SMALL)
+    seen = []
+    with pytest.raises(ValueError, match="eval_env: expected another env"):
+        fresh.train(max_iters=2, hooks=[CheckpointHook(file), EvaluationHook(fresh.env, 10), Witness(seen)])
+    assert load_checkpoint(file, "PPO")["counts"]["iterations"] == 2
+    assert seen == []  # what was not started is not ended
 
 
 @pytest.mark.parametrize(
@@ -235,6 +252,39 @@ def test_dqn_by_its_loss():
     assert (learner.steps, learner.iterations) == (400, 20)
     assert ["loss" in metrics for metrics in seen] == [False] * 4 + [True] * 16
     assert learner.episodes > 0
+
+
+def test_an_update_that_is_not_finite_is_not_made():
+    env = GymEnv("CartPole-v1")
+    actor = QValueActor(MLP(4, 2), spec=env.action_spec)
+    loss = DQNLoss(actor)
+    collector = Collector(env, actor, frames_per_batch=8, postproc=lambda batch: spoilt(batch))
+
+    def spoilt(batch):
+        batch["next", "reward"].fill_(torch.nan)
+        return batch
+
+    learner = LossLearner(collector, loss)
+    before = [parameter.detach().clone() for parameter in loss.parameters()]
+    with pytest.raises(NonFiniteUpdateError, match="expected finite numbers; the step was not made") as caught:
+        learner.step()
+    assert caught.value.rows["next", "reward"].isnan().all()
+    assert all(torch.equal(old, new) for old, new in zip(before, loss.parameters(), strict=True))
+
+
+def test_workers_get_the_new_weights():
+    env = GymEnv("CartPole-v1")
+    actor = QValueActor(MLP(4, 2), spec=env.action_spec)
+    versions = []
+
+    class Versions(Hook):
+        def after_batch(self, trainer, batch):
+            versions.append(batch["collector", "policy_version"].unique().tolist())
+            return batch
+
+    with MultiSyncCollector(lambda: GymEnv("CartPole-v1"), actor, num_workers=1, frames_per_batch=8) as collector:
+        Trainer(LossLearner(collector, DQNLoss(actor)), max_iters=3, hooks=[Versions()]).run()
+    assert versions == [[0], [1], [2]]
 
 
 def test_ppo_by_its_loss_learns():

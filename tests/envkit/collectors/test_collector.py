@@ -35,6 +35,11 @@ def batch_of(count):
     return SerialEnv(count, cartpole)
 
 
+def seeded(env, seed=3):
+    env.set_seed(seed)
+    return env
+
+
 def joined(batches, dim=-1):
     return torch.cat(list(batches), dim)
 
@@ -399,6 +404,71 @@ class TestRandomFrames:
         before, after = collector.next(), collector.next()
         assert before[0]["agents"][0]["action"] != 1
         assert all(step["agents"][1]["action"].tolist() == [1, 1] for step in after.unbind(0))
+
+
+class TestGrowing:
+    @pytest.mark.parametrize("steps", [1, 3, 8])
+    @pytest.mark.parametrize("make", [cartpole, lambda: batch_of(3)], ids=["one", "three"])
+    def test_is_the_same_batch(self, make, steps, tools):
+        whole, growing = (seeded(make()) for _ in range(2))
+        count = whole.numel()
+        policy = lambda td: td.set("action", whole.action_spec.rand())
+        expected, found = [], []
+        torch.manual_seed(0)
+        collector = Collector(whole, policy, frames_per_batch=8 * count)
+        for _ in range(3):
+            expected.append(collector.next())
+        torch.manual_seed(0)
+        collector = Collector(growing, policy, frames_per_batch=8 * count)
+        for _ in range(3):
+            for batch, stop in collector.growing(steps):
+                found.append(batch[..., (stop - 1) // steps * steps : stop].clone())
+        tools.assert_same(torch.cat(found, -1), torch.cat([batch.exclude("collector") for batch in expected], -1))
+        assert collector.frames == 24 * count
+
+    def test_says_how_far_it_is(self):
+        collector = Collector(cartpole(), frames_per_batch=10)
+        assert [(batch.batch_size, stop) for batch, stop in collector.growing(4)] == [
+            (torch.Size([10]), 4),
+            (torch.Size([10]), 8),
+            (torch.Size([10]), 10),
+        ]
+
+    def test_random_actions_end_amid_a_batch(self):
+        seen = []
+
+        def policy(td):
+            seen.append(td["observation"])
+            return td.set("action", torch.zeros((), dtype=torch.int64))
+
+        collector = Collector(cartpole(), policy, frames_per_batch=20, init_random_frames=7)
+        calls = [len(seen) for _ in range(2) for _ in collector.growing(2)]
+        # The first eight steps are random: seven, rounded up.
+        assert calls == [0, 0, 0, 0, 2, 4, 6, 8, 10, 12, *range(14, 33, 2)]
+
+    def test_a_policy_that_changes_is_followed_at_once(self):
+        env = cartpole()
+        action = torch.zeros((), dtype=torch.int64)
+        taken = []
+        policy = lambda td: td.set("action", action.clone())
+        for batch, stop in Collector(env, policy, frames_per_batch=6).growing(1):
+            taken.append(batch[stop - 1]["action"].item())
+            action.fill_(stop % 2)
+        assert taken == [0, 1, 0, 1, 0, 1]
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"max_frames_per_traj": 4}, {"set_truncated": True}, {"split_trajs": True}, {"postproc": lambda td: td}],
+        ids=lambda options: next(iter(options)),
+    )
+    def test_refuses_what_is_done_to_whole_batches(self, options):
+        collector = Collector(cartpole(), frames_per_batch=8, **options)
+        with pytest.raises(ValueError, match="growing: expected no options for whole batches"):
+            next(collector.growing(2))
+
+    def test_needs_a_step(self):
+        with pytest.raises(ValueError, match="growing: expected at least 1 step, found 0"):
+            next(Collector(cartpole(), frames_per_batch=8).growing(0))
 
 
 class TestSetTruncated:

@@ -1,0 +1,163 @@
+"""Snapshots as plain data."""
+
+from __future__ import annotations
+
+import collections
+import random
+import threading
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from envkit import (
+    Bounded,
+    EnvBase,
+    GymEnv,
+    GymWrapper,
+    SerialEnv,
+    StepCounter,
+    TransformedEnv,
+    Unbounded,
+    VecNorm,
+    plain_snapshot,
+    restore_plain_snapshot,
+    step_mdp,
+)
+
+IDS = ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "FrozenLake-v1", "Blackjack-v1"]
+MUJOCO = ["HalfCheetah-v5", "Ant-v5", "InvertedDoublePendulum-v5"]
+
+
+class Drawing(EnvBase):
+    """Draws from generators of every kind, and keeps things in containers of every kind."""
+
+    def __init__(self, torch_seed=0):
+        super().__init__()
+        self.observation_spec = Unbounded((4,))
+        self.action_spec = Bounded(-1.0, 1.0, shape=(1,))
+        self.ours = torch.Generator().manual_seed(torch_seed)
+        self.python, self.old, self.new = random.Random(0), np.random.RandomState(0), np.random.default_rng(0)
+        self.seen = {"last": collections.deque([0.0], maxlen=3), ("a", 1): {1, 2}, "words": np.array(["up", "down"])}
+        self.alias = self.seen["last"]
+
+    def _draw(self):
+        drawn = [self.python.random(), self.old.rand(), self.new.random(), torch.rand((), generator=self.ours).item()]
+        self.alias.append(drawn[0])
+        return torch.tensor(drawn) + sum(self.seen["last"])
+
+    def _reset(self, tensordict=None):
+        return TensorDict({"observation": self._draw()})
+
+    def _step(self, tensordict):
+        done = torch.tensor([self.new.random() < 0.2])
+        return TensorDict({"observation": self._draw(), "reward": tensordict["action"], "terminated": done})
+
+    def _set_seed(self, seed):
+        self.python.seed(seed)
+
+
+MAKERS = {
+    **{name: lambda name=name: GymEnv(name) for name in IDS},
+    "batch": lambda: TransformedEnv(SerialEnv(2, lambda: GymEnv("CartPole-v1")), StepCounter(max_steps=9)),
+    "normalised": lambda: TransformedEnv(SerialEnv(2, lambda: GymEnv("Pendulum-v1")), VecNorm(["observation"])),
+    "drawing": Drawing,
+}
+
+
+def all_plain(value):
+    if isinstance(value, dict):
+        return all(type(key) is str and all_plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(all_plain, value))
+    return isinstance(value, (str, int, float, bool, type(None), torch.Tensor, np.ndarray, np.generic))
+
+
+def onward(env, start):
+    return env.rollout(50, tensordict=start.clone(), auto_reset=False, break_when_any_done=False)
+
+
+def check_goes_on(make, tools):
+    env = make()
+    env.set_seed(3)
+    start = step_mdp(env.rollout(30, break_when_any_done=False)[..., -1].clone())
+    if bool(start["done"].any()):
+        start = env.maybe_reset(start)
+    kept = plain_snapshot(env)
+    assert all_plain(kept)
+    expected = onward(env, start)
+    other = make()
+    other.set_seed(8)
+    other.rollout(4)
+    for _ in range(2):  # it serves more than once
+        restore_plain_snapshot(other, kept)
+        tools.assert_same(onward(other, start), expected)
+    restore_plain_snapshot(make(), kept)  # also one that was never run
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_another_env_goes_on_from_it(make, tools):
+    check_goes_on(make, tools)
+
+
+@pytest.mark.parametrize("name", MUJOCO)
+def test_mujoco(name, tools):
+    pytest.importorskip("mujoco")
+    check_goes_on(lambda: GymEnv(name), tools)
+
+
+def test_what_is_one_object_stays_one():
+    env = Drawing()
+    other = Drawing()
+    restore_plain_snapshot(other, plain_snapshot(env))
+    assert other.alias is other.seen["last"]
+    assert other.seen["last"].maxlen == 3
+    assert other.seen["a", 1] == {1, 2}
+    assert other.seen["words"].tolist() == ["up", "down"]
+
+
+def test_what_cannot_be_read_is_named():
+    class Odd(gymnasium.Wrapper):
+        def __init__(self, env):
+            super().__init__(env)
+            self.bell = threading.Event().wait
+
+    class Slotted:
+        __slots__ = ("value",)
+
+    env = Drawing()
+    env.odd = Slotted()
+    with pytest.raises(TypeError, match=r"\['odd'\]: expected something whose state can be read, found .*Slotted"):
+        plain_snapshot(env)
+    env.odd = {Slotted(): 1}
+    with pytest.raises(TypeError, match=r"expected plain keys, found .*Slotted"):
+        plain_snapshot(env)
+    env.odd = np.array([object()])
+    with pytest.raises(TypeError, match="expected numbers or strings, found an array of object"):
+        plain_snapshot(env)
+    with pytest.raises(TypeError, match="expected a simulator that can be copied"):
+        plain_snapshot(GymWrapper(Odd(gymnasium.make("CartPole-v1"))))
+
+
+def test_an_env_that_is_made_otherwise():
+    kept = plain_snapshot(GymEnv("CartPole-v1"))
+    with pytest.raises(ValueError, match=r"snapshot: expected .*CartPoleEnv at .*, found .*PendulumEnv in this env"):
+        restore_plain_snapshot(GymEnv("Pendulum-v1"), kept)
+
+
+def test_only_generators_of_numpy_are_made():
+    env = Drawing()
+    env.late = np.random.default_rng(1)
+    kept = plain_snapshot(env)
+
+    def spoil(value):
+        if isinstance(value, dict) and value.get("bit_generator") == "PCG64":
+            value["bit_generator"] = "default_rng"
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            spoil(item)
+
+    spoil(kept)
+    with pytest.raises(ValueError, match=r"default_rng|PCG64"):
+        restore_plain_snapshot(Drawing(), kept)
