@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from agents import algorithms
 from agents.plain_files import read_plain, write_plain
-from agents.spelling import did_you_mean
+from envkit.spelling import did_you_mean
 
 __all__ = ["Config"]
 

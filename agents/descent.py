@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from agents.nn.flat import flat_parameter
 from envkit import EnvkitError
@@ -49,6 +50,7 @@ class Descent:
 
     Attributes:
         flat: all parameters, shape ``[n]``.
+        lr: the learning rate, which may be set.
         skipped: how many steps were not made.
 
     Examples:
@@ -77,17 +79,9 @@ class Descent:
         self._parameters = list(dict.fromkeys(parameters))
         self.flat = flat_parameter(self._parameters)
         self.max_grad_norm, self.patience, self.skipped = max_grad_norm, patience, 0
+        self.lr, self._betas, self._eps = lr, betas, eps
         self._in_a_row = 0
-        self._adam = torch.optim.Adam([self.flat], lr=lr, betas=betas, eps=eps, fused=True)
-
-    @property
-    def lr(self) -> float:
-        """The learning rate, which may be set."""
-        return self._adam.param_groups[0]["lr"]
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._adam.param_groups[0]["lr"] = value
+        self._moments: dict[str, Tensor] = {}
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of ``loss``, of shape ``[]``, with respect to these parameters and no others.
@@ -105,7 +99,32 @@ class Descent:
         self._in_a_row = 0
         if self.max_grad_norm is not None and norm > self.max_grad_norm:
             gradient.mul_(self.max_grad_norm / norm)
-        self._adam.step()
+        self._adam(gradient)
+
+    @torch.no_grad()
+    def _adam(self, gradient: Tensor) -> None:
+        """A step of Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980)."""
+        if not self._moments:
+            zeros, step = torch.zeros_like(gradient), torch.zeros((), dtype=torch.float32, device=gradient.device)
+            self._moments = dict(zip(ADAM_STATE, (zeros, zeros.clone(), step), strict=True))
+        mean, square, step = (self._moments[name] for name in ADAM_STATE)
+        # What an optimizer object adds, hooks and groups, costs as much as the step itself.
+        adam(
+            [self.flat],
+            [gradient],
+            [mean],
+            [square],
+            [],
+            [step],
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=self.lr,
+            weight_decay=0.0,
+            eps=self._eps,
+            maximize=False,
+        )
 
     def _skip(self, loss: Tensor, norm: float) -> None:
         self.skipped += 1
@@ -115,9 +134,7 @@ class Descent:
 
     def state_dict(self) -> dict[str, Any]:
         """Adam's moments and the counts; the parameters are those of the modules."""
-        moments = self._adam.state.get(self.flat, {})
-        kept = {name: moments[name] for name in ADAM_STATE if name in moments}
-        return {**kept, "skipped": self.skipped, "in_a_row": self._in_a_row}
+        return {**self._moments, "skipped": self.skipped, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`state_dict` returned.
@@ -133,8 +150,5 @@ class Descent:
                 raise ValueError(
                     f"optimizer: expected {name!r} of shape {list(self.flat.shape)}, found {list(moments[name].shape)}"
                 )
-        if moments:
-            self._adam.state[self.flat] = {name: value.detach().clone() for name, value in moments.items()}
-        else:
-            self._adam.state.pop(self.flat, None)
+        self._moments = {name: value.detach().clone() for name, value in moments.items()}
         self.skipped, self._in_a_row = int(state["skipped"]), int(state["in_a_row"])

@@ -14,7 +14,7 @@ __all__ = ["Evaluation", "evaluate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted returns and lengths of episodes, one per start seed."""
+    """Undiscounted returns and lengths of episodes, one per start seed; of several agents, the mean return."""
 
     seeds: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
@@ -65,11 +65,15 @@ def evaluate(
     if env.batch_size:
         raise ValueError(f"evaluate: expected an env without batch, found batch size {list(env.batch_size)}")
     result = Evaluation()
+    groups = env.plan.done_groups
+    # An agent of several may be done while others go on.
+    apart = len(groups) > 1 or groups[0].shape.numel() > 1
     with set_exploration_type(ExplorationType.DETERMINISTIC):
         for seed in seeds:
             env.set_seed(seed)
-            episode = env.rollout(max_steps, policy)
+            episode = env.rollout(max_steps, policy, break_when_any_done=not apart, break_when_all_done=apart)
             result.seeds.append(seed)
-            result.returns.append(float(episode["next"][env.reward_key].double().sum()))
+            reward = episode["next"][env.reward_key].double()
+            result.returns.append(float(reward.sum() / reward[0].numel()))
             result.lengths.append(episode.batch_size[-1])
     return result

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from envkit.errors import MissingDependencyError
 
-__all__ = ["MAX_BYTES", "read_plain", "write_plain"]
+__all__ = ["MAX_BYTES", "read_plain", "read_text", "write_plain"]
 
 MAX_BYTES = 1_000_000
 YAML = (".yaml", ".yml")
 SUFFIXES = (".json", *YAML)
-# PyYAML reads YAML 1.1, in which 1e-3 lacks a dot and is a string.
-EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 
 
 def read_plain(path: str | os.PathLike) -> dict[str, Any]:
@@ -30,21 +28,35 @@ def read_plain(path: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(path)
     kind = _kind(path)
-    with path.open("rb") as file:
+    text = read_text(path)
+    try:
+        data = _yaml().parse_yaml(text, str(path)).data if kind == "yaml" else _of_json(text, path)
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected a mapping of names to values, found {type(data).__name__}")
+    try:
+        check_plain(data)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return data
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads UTF-8 text of at most a megabyte.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is larger, or no such text.
+    """
+    with Path(path).open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"{path}: expected at most {MAX_BYTES:,} bytes, found more")
     try:
-        text = content.decode("utf-8")
-        data = _of_yaml(text) if kind == "yaml" else json.loads(text)
-        if not isinstance(data, dict):
-            raise ValueError(f"expected a mapping of names to values, found {type(data).__name__}")
-        check_plain(data)
-    except RecursionError:
-        raise ValueError(f"{path}: expected plain data, found one too deep to read") from None
-    except (TypeError, ValueError) as error:  # JSON and Unicode errors are of the latter kind
-        raise ValueError(f"{path}: {error}") from error
-    return data
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, found {error.reason} at byte {error.start}") from error
 
 
 def write_plain(path: str | os.PathLike, data: dict[str, Any]) -> Path:
@@ -64,7 +76,7 @@ def write_plain(path: str | os.PathLike, data: dict[str, Any]) -> Path:
     path = Path(path)
     kind = _kind(path)
     check_plain(data)
-    text = _to_yaml(data) if kind == "yaml" else json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    text = _yaml().dump_yaml(data) if kind == "yaml" else json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     content = text.encode("utf-8")
     if len(content) > MAX_BYTES:
         raise ValueError(f"{path}: expected at most {MAX_BYTES:,} bytes, found {len(content):,}")
@@ -101,32 +113,15 @@ def _kind(path: Path) -> str:
     return "yaml" if path.suffix in YAML else "json"
 
 
+def _of_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _yaml() -> Any:
     try:
-        import yaml
+        return importlib.import_module("agents.yaml_data")
     except ImportError as error:
         raise MissingDependencyError("YAML needs PyYAML: pip install 'envkit[zoo]', or use JSON") from error
-    return yaml
-
-
-def _with_exponents(base: type) -> Any:
-    """A loader or dumper of YAML to which what looks like a number with an exponent is one."""
-    derived: Any = type(base.__name__, (base,), {})
-    derived.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, [*"-+.0123456789"])
-    return derived
-
-
-def _to_yaml(data: dict[str, Any]) -> str:
-    yaml = _yaml()
-    return yaml.dump(data, Dumper=_with_exponents(yaml.SafeDumper), sort_keys=False)
-
-
-def _of_yaml(text: str) -> Any:
-    yaml = _yaml()
-    try:
-        # A few nested aliases of a small file can stand for more data than fits in memory.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("expected values written out, found an alias (*name)")
-        return yaml.load(text, _with_exponents(yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError(f"expected YAML of plain data: {error}") from error

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from tensordict import NestedKey
 
 from agents import BaseAgent
-from envkit import DoubleToFloat, EnvBase, GymEnv, SerialEnv, TransformedEnv, VecNorm
+from envkit import DoubleToFloat, EnvBase, SerialEnv, TransformedEnv, VecNorm
+from envkit.core.plan import path_of
+from envkit.errors import EnvkitError
 from zoo.algorithms import ALGORITHMS
 from zoo.config import RunConfig
 from zoo.errors import ConfigError
+from zoo.simulators import make_copies, make_one
 
 __all__ = [
     "evaluation_env",
@@ -45,7 +50,7 @@ def make_env(config: RunConfig, **kwargs: Any) -> EnvBase:
         >>> make_env(find_config("ppo/CartPole-v1")).action_spec.n
         2
     """
-    return _prepared(config, _simulator(config, **kwargs), learns=False)
+    return _prepared(config, _simulator(config, **config.eval.kwargs, **kwargs), learns=False)
 
 
 def make_training_env(config: RunConfig) -> EnvBase:
@@ -56,7 +61,7 @@ def make_training_env(config: RunConfig) -> EnvBase:
         >>> make_training_env(find_config("ppo/CartPole-v1")).batch_size
         torch.Size([8])
     """
-    return _prepared(config, SerialEnv(config.env.num_envs, lambda: _simulator(config)), learns=True)
+    return _prepared(config, _made(config, partial(make_copies, count=config.env.num_envs)), learns=True)
 
 
 def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = None, **kwargs: Any) -> EnvBase:
@@ -75,6 +80,7 @@ def evaluation_env(config: RunConfig, agent: BaseAgent, copies: int | None = Non
         >>> evaluation_env(config, agent).batch_size, evaluation_env(config, agent, 20).batch_size
         (torch.Size([]), torch.Size([20]))
     """
+    kwargs = {**config.eval.kwargs, **kwargs}
     base = _simulator(config, **kwargs) if copies is None else SerialEnv(copies, lambda: _simulator(config, **kwargs))
     env = _prepared(config, base, learns=False)
     share_statistics(config, agent, env)
@@ -90,18 +96,22 @@ def share_statistics(config: RunConfig, agent: BaseAgent, env: EnvBase) -> None:
 
 
 def _simulator(config: RunConfig, **kwargs: Any) -> EnvBase:
+    return _made(config, make_one, **kwargs)
+
+
+def _made(config: RunConfig, make: Callable[..., EnvBase], **kwargs: Any) -> EnvBase:
+    given = {**config.env.kwargs, **kwargs}
     try:
-        return GymEnv(config.env.id, **{**config.env.kwargs, **kwargs})
-    except TypeError as error:
-        if not config.env.kwargs:
+        return make(config.env.id, **given)
+    except (TypeError, ValueError) as error:
+        if not given or isinstance(error, EnvkitError):
             raise
-        raise ConfigError(f"env.kwargs: {config.env.id} refuses {config.env.kwargs}: {error}") from error
+        raise ConfigError(f"env.kwargs: {config.env.id} refuses {given}: {error}") from error
 
 
 def _prepared(config: RunConfig, env: EnvBase, *, learns: bool) -> EnvBase:
     """The env, as agents want it."""
-    # Rendered frames are no observations that a policy sees.
-    keys = [key for key in env.observation_keys if env.observation_spec[key].dtype.is_floating_point]
+    keys = _seen(env)
     if any(env.observation_spec[key].dtype is torch.float64 for key in keys):
         env = TransformedEnv(env, DoubleToFloat())
     if config.env.normalize:
@@ -110,9 +120,18 @@ def _prepared(config: RunConfig, env: EnvBase, *, learns: bool) -> EnvBase:
     return env
 
 
+def _seen(env: EnvBase) -> list[NestedKey]:
+    """What a policy sees: neither rendered frames, nor what a simulator tells beside its observation."""
+    keys = [key for key in env.observation_keys if "info" not in path_of(key)]
+    return [key for key in keys if env.observation_spec[key].dtype.is_floating_point]
+
+
 def make_agent(config: RunConfig, env: EnvBase) -> BaseAgent:
     """Build an untrained agent for an environment."""
-    return ALGORITHMS[config.algorithm].from_config(config.agent, env, seed=config.seed)
+    kind = ALGORITHMS[config.algorithm]
+    # A team knows what its members see, and what is the state that critics alone are told.
+    keys = None if kind.team else _seen(env)
+    return kind.from_config(config.agent, env, seed=config.seed, observation_keys=keys)
 
 
 def load_agent(config: RunConfig, checkpoint: Path, env: EnvBase, *, resume: bool = False) -> BaseAgent:

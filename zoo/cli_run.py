@@ -103,6 +103,7 @@ def _print_result(config: RunConfig, result: TrainResult, quiet: bool) -> None:
 @app.command("eval")
 def evaluate(
     run: Run,
+    override: Overrides = None,
     episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="How many (the config's: 100).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
@@ -113,8 +114,11 @@ def evaluate(
         from zoo.run import RunFolder
 
         folder = RunFolder.find(run)
-        score = evaluate(folder, episodes=episodes)
-        typer.echo(json.dumps(json.loads(folder.evaluation.read_text())) if as_json else f"{folder.path}: {score}")
+        score = evaluate(folder, episodes=episodes, overrides=override or [])
+        if not as_json:
+            typer.echo(f"{folder.path}: {score}")
+        else:
+            typer.echo(json.dumps(score.as_dict() if override else json.loads(folder.evaluation.read_text())))
 
 
 @app.command()

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from agents.plain_files import read_text
+from agents.yaml_data import Document, dump_yaml, parse_yaml
+from envkit.spelling import did_you_mean
 from zoo.algorithms import ALGORITHMS
 from zoo.errors import ConfigError
-from zoo.names import did_you_mean
 from zoo.schema import validate
 from zoo.search_range import SearchRange
-from zoo.yaml_data import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "EnvConfig",
@@ -40,7 +41,8 @@ class EnvConfig:
     """The environment to learn in.
 
     Attributes:
-        id: Id of a registered Gymnasium environment, such as ``CartPole-v1``.
+        id: Id of a registered Gymnasium environment, such as ``CartPole-v1``; or ``vmas/<scenario>``,
+            ``pettingzoo/<task>``.
         num_envs: How many copies are stepped side by side.
         kwargs: Further arguments for the environment, as plain data.
         normalize: Whether observations are normalised by their running mean and standard deviation, which come
@@ -69,12 +71,14 @@ class EvalConfig:
         first_seed: Start seed of the first episode; each further one starts from the next seed.
         points: How often the policy is evaluated while it is trained, at most once an iteration; 0 for never.
         curve_episodes: How many episodes it plays each of these times.
+        kwargs: Arguments for the environment that are others than in training, such as an opponent.
     """
 
     episodes: int = 100
     first_seed: int = 10_000
     points: int = 50
     curve_episodes: int = 20
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in {"episodes": 1, "first_seed": 0, "points": 0, "curve_episodes": 1}.items():
@@ -167,7 +171,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         >>> load_config(config_path("ppo/CartPole-v1"), ["total_steps=20000"]).total_steps
         20000
     """
-    document = read_yaml(path)
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    document = _parsed(text, str(path))
     return _build(document.data, document.lines, overrides, str(path))
 
 
@@ -179,7 +189,7 @@ def config_from_yaml(text: str, overrides: Sequence[str] = (), source: str = "co
         >>> config_from_yaml(text, ["agent.lr=1e-3"]).agent.lr
         0.001
     """
-    document = parse_yaml(text, source)
+    document = _parsed(text, source)
     return _build(document.data, document.lines, overrides, source)
 
 
@@ -202,7 +212,8 @@ def config_data(config: RunConfig) -> dict[str, Any]:
 def config_hash(config: RunConfig) -> str:
     """Return a SHA-256 digest of what decides how a run goes and how it is judged.
 
-    That is everything but the name, the seed, the description, what others have published, and what a search may try.
+    That is everything but the name, the seed, the description, what others have published, and what a search may try;
+    and evaluations' own arguments for the environment only where there are any.
 
     Example:
         >>> from zoo.registry import find_config
@@ -212,6 +223,8 @@ def config_hash(config: RunConfig) -> str:
     """
     data = config_data(config)
     decisive = {key: value for key, value in data.items() if key not in NOT_DECISIVE}
+    if not data["eval"]["kwargs"]:
+        del data["eval"]["kwargs"]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -240,6 +253,13 @@ def _kind(data: Any) -> type[RunConfig]:
     )
 
 
+def _parsed(text: str, source: str) -> Document:
+    try:
+        return parse_yaml(text, source)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _apply(data: Any, override: str, origins: dict[Any, str]) -> None:
     """Write one override into the data, and note it as the origin of its entry."""
     origin = f"override {override!r}"
@@ -255,5 +275,5 @@ def _apply(data: Any, override: str, origins: dict[Any, str]) -> None:
             inner = inner.setdefault(part, {})
     if not isinstance(inner, dict):
         raise ConfigError(f"{origin}: {'.'.join(path[:-1]) or 'the config'} is no mapping of keys to values")
-    inner[path[-1]] = parse_yaml(value, origin).data
+    inner[path[-1]] = _parsed(value, origin).data
     origins[path] = origin

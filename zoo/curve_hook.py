@@ -72,5 +72,6 @@ class CurveHook(Hook):
                 break_when_all_done=True,
                 exploration_type=ExplorationType.DETERMINISTIC,
             )
-        # A step that was not made, because its episode had ended before the others, earns 0.
-        return episodes["next"][env.reward_key].double().flatten(1).sum(1)
+        # A step that was not made, because its episode had ended before the others, earns 0. Of agents it is the mean.
+        reward = episodes["next"][env.reward_key].double()
+        return reward.flatten(1).sum(1) / reward[0, 0].numel()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
 from agents import BaseAgent
 from zoo.building import evaluation_env, load_agent, make_env, torch_threads
-from zoo.config import RunConfig
+from zoo.config import RunConfig, load_config
 from zoo.curve import LearningCurve
 from zoo.metrics import read_metrics
 from zoo.run import RunFolder
@@ -106,25 +107,27 @@ def evaluate_agent(agent: BaseAgent, config: RunConfig, *, episodes: int | None 
     )
 
 
-def evaluate(folder: RunFolder, *, episodes: int | None = None) -> Score:
-    """Evaluate the checkpoint of a run and write the score into its folder.
+def evaluate(folder: RunFolder, *, episodes: int | None = None, overrides: Sequence[str] = ()) -> Score:
+    """Evaluate the checkpoint of a run, and write the score into its folder if nothing is overridden.
 
     Args:
         folder: The run.
         episodes: Another number of episodes than the config's.
+        overrides: Changes of the config in the form ``eval.kwargs.opponent=minimax``.
 
     Raises:
-        ConfigError: The config of the run is damaged.
+        ConfigError: The config of the run is damaged, or an override is wrong.
         CheckpointError: The checkpoint is damaged or does not fit the environment.
     """
-    config = folder.load_config()
+    config = load_config(folder.config, overrides)
     env = make_env(config)
     try:
         agent = load_agent(config, folder.checkpoint, env)
     finally:
         env.close()
     score = evaluate_agent(agent, config, episodes=episodes)
-    write_evaluation(folder, score)
+    if not overrides:
+        write_evaluation(folder, score)
     return score
 
 

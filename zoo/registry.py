@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from envkit.spelling import did_you_mean
 from zoo.config import RunConfig, load_config
 from zoo.errors import UnknownConfigError
-from zoo.names import did_you_mean
 
 __all__ = ["config_names", "config_path", "find_config"]
 
@@ -34,7 +34,7 @@ def config_path(name: str) -> Path:
         >>> config_path("ppo/cartpole")
         Traceback (most recent call last):
         ...
-        zoo.errors.UnknownConfigError: no config is named 'ppo/cartpole'; did you mean ppo/CartPole-v1 ...
+        zoo.errors.UnknownConfigError: no config is named 'ppo/cartpole'; did you mean 'ppo/CartPole-v1' ...
     """
     known = config_names()
     if name not in known:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from agents.yaml_data import dump_yaml
 from zoo.curves_plot import SeedCurves, curves_svg
 from zoo.files import write_text
 from zoo.result import Result, find_results, stored_results
 from zoo.table import COLUMNS, number, results_page, table_row, version_sets
-from zoo.yaml_data import dump_yaml
 
 __all__ = ["collect", "write_markdown", "write_page"]
 

@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "checkpoint.safetensors.previous"
 
     @property
+    def failed_update(self) -> Path:
+        """What an update was made of whose gradient was not finite, if there was one (safetensors)."""
+        return self.path / "failed_update.safetensors"
+
+    @property
     def metrics(self) -> Path:
         """One JSON record a line for every iteration of training."""
         return self.path / "metrics.jsonl"

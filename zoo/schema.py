@@ -9,8 +9,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from envkit.spelling import closest
 from zoo.errors import ConfigError
-from zoo.names import closest
 
 __all__ = ["field_paths", "validate"]
 
@@ -26,7 +26,7 @@ def field_paths(kind: type, prefix: str = "") -> list[str]:
     Example:
         >>> from zoo.config import EvalConfig
         >>> field_paths(EvalConfig)
-        ['episodes', 'first_seed', 'points', 'curve_episodes']
+        ['episodes', 'first_seed', 'points', 'curve_episodes', 'kwargs']
     """
     hints = get_type_hints(kind)
     paths = []
@@ -53,11 +53,11 @@ def validate(kind: type[T], data: Any, origins: Mapping[Path, str], source: str)
     Example:
         >>> from zoo.config import EvalConfig
         >>> validate(EvalConfig, {"episodes": 5}, {}, "my.yaml")
-        EvalConfig(episodes=5, first_seed=10000, points=50, curve_episodes=20)
+        EvalConfig(episodes=5, first_seed=10000, points=50, curve_episodes=20, kwargs={})
         >>> validate(EvalConfig, {"epsiodes": 5}, {("epsiodes",): "my.yaml:1"}, "my.yaml")
         Traceback (most recent call last):
         ...
-        zoo.errors.ConfigError: my.yaml:1: unknown key 'epsiodes'; did you mean episodes ...
+        zoo.errors.ConfigError: my.yaml:1: unknown key 'epsiodes'; did you mean 'episodes' ...
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: expected a mapping of keys to values, found {_shown(data)}")
@@ -104,7 +104,7 @@ def _suggestion(kind: type, path: Path) -> str:
     siblings = [known.rpartition(".")[2] for known in paths if known.rpartition(".")[0] == outer]
     likely = [known for known in paths if known.rpartition(".")[2] == name]
     likely = likely or [f"{outer}.{near}" if outer else near for near in closest(name, siblings)]
-    return f"; did you mean {' or '.join(likely)}?" if likely else f"; known here: {', '.join(siblings)}"
+    return f"; did you mean {' or '.join(map(repr, likely))}?" if likely else f"; known here: {', '.join(siblings)}"
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from agents import BaseAgent, Hook
+from agents import BaseAgent, Hook, NonFiniteUpdateError
+from agents.checkpoint import save_checkpoint
 from zoo.building import load_agent, make_agent, make_training_env, torch_threads
 from zoo.clock import TrainingClock
 from zoo.config import RunConfig, config_to_yaml
@@ -130,6 +131,8 @@ def _recorded(record: _Record) -> TrainResult:
         record.finish(str(interruption))
         raise
     except BaseException as error:
+        if isinstance(error, NonFiniteUpdateError):
+            record.keep(error)
         record.finish(f"failed: {type(error).__name__}: {error}", save=False)
         raise
     record.finish("trained")
@@ -205,6 +208,12 @@ class _Record:
     def save(self) -> None:
         """Write the checkpoint, which the agent does in one piece."""
         self.agent.save(self.folder.checkpoint, keep_previous=True)
+
+    def keep(self, error: NonFiniteUpdateError) -> None:
+        """Write what is needed to look into an update that was not finite: its rows, and the agent before it."""
+        rows = {} if error.rows is None else error.rows.to_dict()
+        state = {"message": str(error), "rows": rows, "agent": self.agent.state_dict()}
+        save_checkpoint(self.folder.failed_update, "failed update", state)
 
     def finish(self, status: str, *, save: bool = True) -> None:
         """Write the checkpoint, the learning curve and how the run ended."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from agents.yaml_data import dump_yaml
 from envkit.errors import MissingDependencyError
 from zoo.config import RunConfig, config_data, config_from_yaml, config_to_yaml
 from zoo.errors import ConfigError, UsageError
 from zoo.run import RunFolder
 from zoo.search_range import SearchRange
 from zoo.train import train
-from zoo.yaml_data import dump_yaml
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from tensordict.nn import TensorDictModuleBase
 
-from envkit import EnvBase, ExplorationType, set_exploration_type, step_mdp
+from envkit import EnvBase, ExplorationType, PixelRenderTransform, TransformedEnv, set_exploration_type, step_mdp
+from envkit.export.native_ids import is_native
 from envkit.record.video_file import VideoFile
 from zoo.building import evaluation_env, load_agent, make_env, torch_threads
 from zoo.files import replacing
@@ -98,7 +99,10 @@ def record_video(folder: RunFolder, path: Path | None = None, *, episodes: int =
             agent = load_agent(config, folder.checkpoint, plain_env)
         finally:
             plain_env.close()
-        env = evaluation_env(config, agent, render_mode="rgb_array", from_pixels=True, pixels_only=False)
+        if is_native(config.env.id):
+            env: EnvBase = TransformedEnv(evaluation_env(config, agent), PixelRenderTransform(pass_tensordict=True))
+        else:
+            env = evaluation_env(config, agent, render_mode="rgb_array", from_pixels=True, pixels_only=False)
         try:
             frames = episode_frames(env, agent.policy, range(first, first + episodes))
             metadata: Any = env.metadata

@@ -53,7 +53,7 @@ class A2C(OnPolicyAgent):
         config = self.config
         data = self._before_update(data)
         observations = [data["observation", key] for key in self.observation_keys]
-        distribution = self.distribution(*observations)
+        distribution = self.distribution(*observations, mask=data.get("mask"))
         log_prob = distribution.log_prob(data["action"])
         entropy = distribution.entropy().mean()
         objective = policy_gradient_loss(log_prob, self.normalized(data["advantage"])).mean()

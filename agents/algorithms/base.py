@@ -14,9 +14,9 @@ from torch import Tensor
 
 from agents.algorithms.episodes import EpisodeStatistics
 from agents.algorithms.spaces import Spaces
+from agents.algorithms.team_spaces import TeamSpaces
 from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.evaluation import Evaluation, evaluate
-from agents.spelling import did_you_mean
 from agents.trainer.evaluation import EvaluationHook
 from agents.trainer.hook import Hook, Metrics
 from agents.trainer.learner import Learner
@@ -24,6 +24,7 @@ from agents.trainer.log import CallbackHook
 from agents.trainer.trainer import Trainer
 from envkit import Collector, EnvBase, ExplorationType, TransformedEnv, set_exploration_type
 from envkit.errors import CheckpointError
+from envkit.spelling import did_you_mean
 
 __all__ = ["BaseAgent"]
 
@@ -58,6 +59,8 @@ class BaseAgent(Learner):
     Config: ClassVar[type]
     actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
     """Kinds of actions it can take."""
+    team: ClassVar[bool] = False
+    """Whether it is a group of agents that learn together."""
     env: EnvBase
     config: Any
     policy: Any
@@ -77,8 +80,9 @@ class BaseAgent(Learner):
             torch.manual_seed(seed)
             env.set_seed(seed)
         self.env, self.config = env, self.Config() if config is None else config
-        self.spaces = Spaces(env, type(self).__name__, observation_keys, self.actions)
-        self.statistics = EpisodeStatistics(self.spaces.count)
+        spaces = TeamSpaces if self.team else Spaces
+        self.spaces = spaces(env, type(self).__name__, observation_keys, self.actions)
+        self.statistics = EpisodeStatistics(self.spaces.streams)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | Any, env: EnvBase, **kwargs: Any) -> Self:
@@ -152,11 +156,7 @@ class BaseAgent(Learner):
 
     def _count_episodes(self, batch: TensorDictBase) -> None:
         """Adds the episodes of a collected batch to the statistics."""
-        following = batch["next"]
-        shape = (self.spaces.count, -1)
-        self.statistics.update(
-            following[self.spaces.reward_key].reshape(shape), following[self.spaces.done_key].reshape(shape)
-        )
+        self.statistics.update(*self.spaces.episodes(batch["next"]))
         self.episodes = self.statistics.finished
 
     def _metrics(self, **others: float) -> Metrics:

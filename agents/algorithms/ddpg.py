@@ -148,14 +148,14 @@ class DDPG(OffPolicyAgent):
             reward, terminated, gamma = self.outcome(rows)
             target = td0_target(reward, self.next_value(rows["next"]), terminated, gamma)
         values = self.critic(*observation, action).squeeze(-1)
-        critic_loss = 0.5 * value_loss(values, target.expand_as(values), "l2").sum(0).mean()
+        critic_loss = 0.5 * self.mean(rows, value_loss(values, target.expand_as(values), "l2").sum(0))
         self.critic_optimizer.step(critic_loss)
         losses = {"loss_critic": critic_loss.detach(), "value": values.detach().mean()}
 
         if self.updates % self.config.actor_freq == 0:
             with hold_out_net(self.critic):
-                value = self.first_value(*observation, self.act(self.actor, observation))
-            actor_loss = -value.mean()
+                value = self.actor_value(observation, action)
+            actor_loss = -self.mean(rows, value.squeeze(-1))
             self.actor_optimizer.step(actor_loss)
             self.target_actor.follow(self.config.tau)
             self.target_critic.follow(self.config.tau)
@@ -167,6 +167,10 @@ class DDPG(OffPolicyAgent):
         observation = self.observations(following)
         action = self.act(self.target_actor.module, observation)
         return self.target_critic.module(*observation, action)[0].squeeze(-1)
+
+    def actor_value(self, observation: list[Tensor], taken: Tensor) -> Tensor:
+        """What the actor climbs: the value of its actions, ``[batch, 1]``; ``taken`` are those of the rows."""
+        return self.first_value(*observation, self.act(self.actor, observation))
 
     def first_value(self, *inputs: Tensor) -> Tensor:
         """The values of the first critic, which the actor climbs; ``[batch, 1]``."""

@@ -102,11 +102,16 @@ class DQNConfig(OffPolicyConfig):
             **dict.fromkeys(shares, (0, 1)),
             "target_update_interval": (1, math.inf),
             "num_atoms": (2, math.inf),
+            "gamma": (-1, 1),
         }
 
 
 class DQN(OffPolicyAgent):
     """An agent that learns the values of discrete actions.
+
+    Where the env says which actions are possible, in an observation ``"action_mask"`` or ``"mask"``, only those are
+    taken, explored and reckoned with. With a negative ``gamma`` what follows a step is another's gain: so one agent
+    learns to play both sides of a game whose players take turns, see :class:`~envkit.TicTacToeEnv`.
 
     Args:
         env: where it learns; an env with a batch is stepped as one. Its observations are vectors.
@@ -147,10 +152,11 @@ class DQN(OffPolicyAgent):
         self.network = network if network is not None else self._default_network()
         self.target = TargetNetwork(self.network)
         self.optimizer = Descent(self.network.parameters(), self.config.lr, max_grad_norm=self.config.max_grad_norm)
-        key = self.spaces.action_key
-        acting = TensorDictModule(_Greedy(self), in_keys=self.spaces.observation_keys, out_keys=[key])
+        key, mask = self.spaces.action_key, self.spaces.mask_key
+        inputs = [*self.spaces.observation_keys, *([] if mask is None else [mask])]
+        acting = TensorDictModule(_Greedy(self), in_keys=inputs, out_keys=[key])
         eps = (0.0, 0.0) if config.noisy else (config.eps_init, config.eps_end)
-        self.exploration = EGreedyModule(env.action_spec, *eps, action_key=key)
+        self.exploration = EGreedyModule(env.action_spec, *eps, action_key=key, action_mask_key=mask)
         self.policy = TensorDictSequential(acting, self.exploration)
         self._begin()
 
@@ -211,6 +217,8 @@ class DQN(OffPolicyAgent):
             observation = self.observations(rows["next"])
             following = self.target.module(*observation)
             means = self.means(self.network(*observation) if self.config.double else following)
+            if self.spaces.mask_key is not None:
+                means = means.masked_fill(~rows["next"].get(self.spaces.mask_key), -torch.inf)
         if self.config.distribution is None:
             target = td0_target(reward, greedy_value(following, means), terminated, gamma)
             losses, errors = dqn_loss(out, action, target, "smooth_l1")
@@ -273,27 +281,36 @@ class _Network(nn.Module):
 
 
 class _Greedy(nn.Module):
-    """The action of the highest value; noisy weights are noisy where the policy explores."""
+    """The possible action of the highest value; noisy weights are noisy where the policy explores."""
 
     def __init__(self, agent: DQN) -> None:
         super().__init__()
         self.network, self._means, self._noisy = agent.network, agent.means, agent.config.noisy
+        self._masked = agent.spaces.mask_key is not None
 
-    def forward(self, *observation: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         if not self._noisy:
-            return self._means(self.network(*observation)).argmax(-1)
+            return self._best(self.network, inputs)
         # This looks at what a rollout or a collector asks for.
         explores = exploration_type() is ExplorationType.RANDOM
         self.network.train(explores)
         if explores:
             reset_noise(self.network)
-        action = self._means(self.network(*observation)).argmax(-1)
+        action = self._best(self.network, inputs)
         self.network.train()
         return action
+
+    def _best(self, network: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+        if not self._masked:
+            return self._means(network(*inputs)).argmax(-1)
+        *observation, mask = inputs
+        return self._means(network(*observation)).masked_fill(~mask, -torch.inf).argmax(-1)
 
     def on_tensors(self) -> Callable[..., Tensor]:
         """The same without the price of calling modules; see ``on_tensors`` in ``envkit/core/inlined_layers.py``."""
         if self._noisy:
             return self.forward
         network, means = on_tensors(self.network), self._means
+        if self._masked:
+            return lambda *inputs: self._best(network, inputs)
         return lambda *observation: means(network(*observation)).argmax(-1)

@@ -16,7 +16,7 @@ from agents.descent import Descent, NonFiniteUpdateError
 from agents.nn import Ensemble
 from agents.replay import LazyTensorStorage, MultiStep, ReplayBuffer
 from agents.trainer.hook import Metrics
-from envkit import Collector
+from envkit import Collector, SpecError
 from envkit.core.plan import path_of
 
 __all__ = ["OffPolicyAgent"]
@@ -50,14 +50,18 @@ class OffPolicyAgent(BaseAgent):
             init_random_frames=config.learning_starts or None,
         )
         self.buffer = self._make_buffer()
+        masks = [] if spaces.mask_key is None else [spaces.mask_key]
+        following = [*self._seen_keys(), *masks, spaces.reward_key, *spaces.flag_keys]
         self._read: list[NestedKey] = [
-            *spaces.observation_keys,
+            *self._seen_keys(),
             spaces.action_key,
-            *(
-                ("next", *path_of(key))
-                for key in (*spaces.observation_keys, spaces.reward_key, spaces.done_key, spaces.terminated_key)
-            ),
+            *([] if spaces.alive_key is None else [spaces.alive_key]),
+            *(("next", *path_of(key)) for key in following),
         ]
+
+    def _seen_keys(self) -> list[NestedKey]:
+        """The observations that an update reads."""
+        return self.spaces.observation_keys
 
     def _ensemble(self, members: int, width: int, out: int) -> Ensemble:
         """Networks of the config's layers."""
@@ -77,6 +81,11 @@ class OffPolicyAgent(BaseAgent):
         config, spaces = self.config, self.spaces
         options: dict[str, Any] = {"batch_size": config.batch_size}
         if config.n_steps > 1:
+            if spaces.streams > spaces.count:
+                raise SpecError(
+                    f"{spaces.agent}: expected a done flag of the episode for n_steps {config.n_steps}, found one of "
+                    f"each agent at {spaces.done_key!r}"
+                )
             options["multi_step"] = MultiStep(config.gamma, config.n_steps, [spaces.reward_key], spaces.done_key)
         return options
 
@@ -137,11 +146,22 @@ class OffPolicyAgent(BaseAgent):
         return [rows.get(key) for key in self.spaces.observation_keys]
 
     def outcome(self, rows: TensorDictBase) -> tuple[Tensor, Tensor, float | Tensor]:
-        """Rewards, whether the env's rules ended the episode, ``[batch]`` each, and the discount of what follows."""
-        following, gamma = rows["next"], self.config.gamma
-        reward, terminated = following[self.spaces.reward_key], following[self.spaces.terminated_key]
-        discount = gamma if self.config.n_steps == 1 else gamma ** rows["steps_to_next_obs"].squeeze(-1)
-        return reward.squeeze(-1), terminated.squeeze(-1), discount
+        """Rewards, whether the env's rules ended the episode, and the discount of what follows; ``[batch, *team]``."""
+        following = rows["next"]
+        reward = self.spaces.reward(following)
+        return reward, self.spaces.terminated(following), self._discount(rows, reward)
+
+    def _discount(self, rows: TensorDictBase, like: Tensor) -> float | Tensor:
+        """The discount of what follows steps; where it depends on the step, of the shape of ``like``."""
+        if self.config.n_steps == 1:
+            return self.config.gamma
+        discount = self.config.gamma ** rows["steps_to_next_obs"]
+        return discount.reshape(-1, *(1,) * (like.ndim - 1)).expand_as(like)
+
+    def mean(self, rows: TensorDictBase, numbers: Tensor) -> Tensor:
+        """The mean of numbers ``[batch, *team]`` over the agents that took part in the steps."""
+        alive = self.spaces.alive(rows)
+        return numbers.mean() if alive is None else numbers[alive].mean()
 
     def _schedule(self) -> None:
         """Called at the start of an iteration, for what depends on the length of the training."""

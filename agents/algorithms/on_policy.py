@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from agents.algorithms.base import BaseAgent
 from agents.algorithms.config import ACTIVATIONS, check_config
-from agents.descent import Descent
+from agents.descent import Descent, NonFiniteUpdateError
 from agents.nn import MLP, Categorical, IndependentNormal, ProbabilisticActor
 from agents.nn.free_deviation import FreeDeviation
 from agents.returns import gae
 from agents.trainer.hook import Metrics
 from envkit import Collector, EnvBase
+from envkit.transforms.keys import sibling
 
 __all__ = ["OnPolicyAgent", "OnPolicyConfig"]
 
@@ -32,7 +33,7 @@ class OnPolicyConfig:
     steps_per_env: int = 128
     """Steps of each env per iteration."""
     gamma: float = 0.99
-    """Discount factor."""
+    """Discount factor; negative where players take turns, and what follows a step is the other one's gain."""
     gae_lambda: float = 0.95
     """Weight of longer returns in the advantage estimate."""
     lr: float = 2.5e-4
@@ -62,7 +63,7 @@ class OnPolicyConfig:
         """Lowest and highest value of the numbers."""
         return {
             "steps_per_env": (1, math.inf),
-            "gamma": (0, 1),
+            "gamma": (-1, 1),
             "gae_lambda": (0, 1),
             "lr": (0, math.inf),
             "entropy_coef": (0, math.inf),
@@ -74,7 +75,8 @@ class OnPolicyConfig:
 class OnPolicyAgent(BaseAgent):
     """An actor, a critic, and batches of steps of the present policy, with discrete or continuous actions.
 
-    Discrete actions come from a :class:`~agents.nn.Categorical`. Continuous ones come from a normal distribution
+    Discrete actions come from a :class:`~agents.nn.Categorical`, of those that are possible where the env says which
+    are, in an observation ``"action_mask"`` or ``"mask"``. Continuous ones come from a normal distribution
     whose standard deviation does not depend on the state; the sample (``"raw_action"``) is clipped to the action's
     bounds on its way to the env.
 
@@ -110,7 +112,7 @@ class OnPolicyAgent(BaseAgent):
         self.observation_keys = self.spaces.observation_keys
         width = self.spaces.observation_width() if actor is None or critic is None else 0
         self.actor = actor if actor is not None else self._default_actor(width)
-        self.critic = critic if critic is not None else self._mlp(width, 1, 1.0)
+        self.critic = critic if critic is not None else self._default_critic(width)
         self.optimizer = Descent(
             [*self.actor.parameters(), *self.critic.parameters()],
             self.config.lr,
@@ -122,7 +124,7 @@ class OnPolicyAgent(BaseAgent):
 
     # --------------------------------------------------------------- networks
 
-    def _mlp(self, width: int, out: int, gain: float) -> MLP:
+    def _mlp(self, width: int, out: int, gain: float) -> nn.Module:
         """Orthogonal weights, zero biases; the last layer's ``gain`` sets the size of the first outputs."""
         cells = list(self.config.hidden_sizes)
         net = MLP(width, out, num_cells=cells, activation_class=ACTIVATIONS[self.config.activation])
@@ -138,6 +140,9 @@ class OnPolicyAgent(BaseAgent):
             return self._mlp(width, size, 0.01)
         return FreeDeviation(self._mlp(width, size, 0.01), size, self.config.initial_log_std)
 
+    def _default_critic(self, width: int) -> nn.Module:
+        return self._mlp(width, 1, 1.0)
+
     @property
     def discrete(self) -> bool:
         """Whether actions are indices."""
@@ -146,28 +151,37 @@ class OnPolicyAgent(BaseAgent):
     @property
     def taken_key(self) -> NestedKey:
         """Where the action is that the distribution is of: the one before it is clipped."""
-        return self.spaces.action_key if self.discrete else "raw_action"
+        return self.spaces.action_key if self.discrete else sibling(self.spaces.action_key, "raw_action")
+
+    @property
+    def parameter_keys(self) -> list[NestedKey]:
+        """Where the parameters of the distribution stand."""
+        names = ["logits"] if self.discrete else ["loc", "scale"]
+        return [sibling(self.spaces.action_key, name) for name in names]
 
     def _policy(self) -> TensorDictModuleBase:
         """The actor as a module on TensorDicts: what collects, is evaluated and is handed to rollouts."""
-        key = self.env.action_key
+        key, parameters, taken = self.spaces.action_key, self.parameter_keys, self.taken_key
+        net = TensorDictModule(self.actor, in_keys=self.observation_keys, out_keys=parameters)
         if self.discrete:
-            net = TensorDictModule(self.actor, in_keys=self.observation_keys, out_keys=["logits"])
-            return ProbabilisticActor(net, ["logits"], [key], distribution_class=Categorical)
-        net = TensorDictModule(self.actor, in_keys=self.observation_keys, out_keys=["loc", "scale"])
-        gaussian = ProbabilisticActor(net, ["loc", "scale"], ["raw_action"], distribution_class=IndependentNormal)
-        clip = TensorDictModule(_Clip(*self.spaces.action_bounds()), in_keys=["raw_action"], out_keys=[key])
+            masks = [] if self.spaces.mask_key is None else [self.spaces.mask_key]
+            allow = [TensorDictModule(_allowed, in_keys=[*parameters, mask], out_keys=parameters) for mask in masks]
+            logits = TensorDictSequential(net, *allow) if allow else net
+            return ProbabilisticActor(logits, parameters, [key], distribution_class=Categorical)
+        gaussian = ProbabilisticActor(net, parameters, [taken], distribution_class=IndependentNormal)
+        clip = TensorDictModule(_Clip(*self.spaces.action_bounds()), in_keys=[taken], out_keys=[key])
         return TensorDictSequential(gaussian, clip)
 
-    def distribution(self, *observation: Tensor) -> Categorical | IndependentNormal:
-        """The distribution of actions at a batch of observations."""
+    def distribution(self, *observation: Tensor, mask: Tensor | None = None) -> Categorical | IndependentNormal:
+        """The distribution of actions at a batch of observations; a mask says which of them are possible."""
         out = self.actor(*observation)
-        return Categorical(out) if self.discrete else IndependentNormal(*out)
+        if not self.discrete:
+            return IndependentNormal(*out)
+        return Categorical(out if mask is None else _allowed(out, mask))
 
     def behaviour(self, batch: TensorDictBase) -> Categorical | IndependentNormal:
-        """The distribution that the actions of a collected batch were drawn from, of batch shape ``[steps]``."""
-        keys = ["logits"] if self.discrete else ["loc", "scale"]
-        parameters = [batch[key].flatten(0, batch.ndim - 1) for key in keys]
+        """The distribution that the actions of a collected batch were drawn from, of batch shape ``[steps, *team]``."""
+        parameters = [batch[key].flatten(0, batch.ndim - 1) for key in self.parameter_keys]
         return Categorical(*parameters) if self.discrete else IndependentNormal(*parameters)
 
     # -------------------------------------------------------------- iteration
@@ -182,13 +196,18 @@ class OnPolicyAgent(BaseAgent):
 
         Raises:
             ValueError: the batch has too few steps to learn from. An agent that only acts may have such an env.
+            NonFiniteUpdateError: an update had a gradient that is not finite; the batch is in the error.
         """
         self._check_batch()
         lr = self.config.lr * (self.remaining if self.config.anneal_lr else 1.0)
         self.optimizer.lr = lr
         self._before_batch()
         batch = self._after_batch(self.collector.next())
-        losses = self.update(self.estimate(batch))
+        try:
+            losses = self.update(self.estimate(batch))
+        except NonFiniteUpdateError as error:
+            error.rows = batch
+            raise
         self.iterations += 1
         self.steps += self.steps_per_iteration
         self._count_episodes(batch)
@@ -211,42 +230,67 @@ class OnPolicyAgent(BaseAgent):
         std, mean = torch.std_mean(advantage)
         return (advantage - mean) / (std + 1e-8)
 
+    def of_living(self, data: dict[Any, Tensor], *numbers: Tensor) -> Sequence[Tensor]:
+        """Of numbers for each row of an update's data, ``[steps, *team]``, those of agents that took part in the step.
+
+        Only where agents leave a team before its episode ends is that less than all.
+        """
+        alive = data.get("alive")
+        return numbers if alive is None else [number[alive] for number in numbers]
+
     @torch.no_grad()
     def estimate(self, batch: TensorDictBase) -> dict[Any, Tensor]:
         """Advantages and value targets of a batch; returns what the update reads, one row per step."""
-        following, shape = batch["next"], (self.spaces.count, self.config.steps_per_env, 1)
-        done, terminated = (following[key].reshape(shape) for key in (self.spaces.done_key, self.spaces.terminated_key))
+        following, spaces = batch["next"], self.spaces
+        shape = (spaces.count, self.config.steps_per_env, *spaces.team)
+
+        def columns(rows: Tensor) -> Tensor:
+            """Numbers of steps with time where :func:`gae` has it, ``[envs, *team, time, 1]``."""
+            return rows.reshape(shape).movedim(1, -1).unsqueeze(-1)
+
+        def rows(columns: Tensor) -> Tensor:
+            return columns.squeeze(-1).movedim(-1, 1).flatten(0, 1)
+
+        done = spaces.done(following)
         observations = [batch[key].flatten(0, batch.ndim - 1) for key in self.observation_keys]
         value = self.critic(*observations).view(shape)
         # What follows a step is the next step's observation, save at the ends: of the batch and of episodes.
         next_value = torch.empty_like(value)
         next_value[:, :-1] = value[:, 1:]
-        ends = done[..., 0].clone()
+        ends = done.reshape(*shape[:2], -1).any(-1)
         ends[:, -1] = True
         ends = ends.flatten()
         last = [following[key].flatten(0, batch.ndim - 1)[ends] for key in self.observation_keys]
-        next_value.view(-1, 1)[ends] = self.critic(*last)
+        next_value.view(-1, *spaces.team)[ends] = self.critic(*last).squeeze(-1)
         advantage, target = gae(
-            following[self.env.reward_key].reshape(shape),
-            value,
-            next_value,
-            done,
-            terminated,
+            columns(spaces.reward(following)),
+            columns(value),
+            columns(next_value),
+            columns(done),
+            columns(spaces.terminated(following)),
             gamma=self.config.gamma,
             lmbda=self.config.gae_lambda,
         )
-        action = batch[self.taken_key].flatten(0, batch.ndim - 1)
+        action, alive = batch[self.taken_key].flatten(0, batch.ndim - 1), spaces.alive(batch)
+        masks = {} if spaces.mask_key is None else {"mask": batch[spaces.mask_key].flatten(0, batch.ndim - 1)}
         return {
             "action": action,
             "log_prob": self.behaviour(batch).log_prob(action),
-            "advantage": advantage.flatten(),
-            "target": target.flatten(),
-            "value": value.flatten(),
+            "advantage": rows(advantage),
+            "target": rows(target),
+            "value": value.flatten(0, 1),
+            **({} if alive is None else {"alive": alive.flatten(0, batch.ndim - 1)}),
+            **masks,
             **{("observation", key): column for key, column in zip(self.observation_keys, observations, strict=True)},
         }
 
     def _parts(self) -> dict[str, Any]:
         return {"actor": self.actor, "critic": self.critic, "optimizer": self.optimizer}
+
+
+def _allowed(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logits of minus infinity for actions that are not possible."""
+    return logits.masked_fill(~mask, -torch.inf)
 
 
 class _Clip(nn.Module):

@@ -94,28 +94,35 @@ class PPO(OnPolicyAgent):
         log_ratios: list[Tensor] = []
         for rows in self._minibatches(data):
             rows = self._before_update(rows)
-            advantage = self.normalized(rows["advantage"])
-
             observations = [rows["observation", key] for key in self.observation_keys]
-            distribution = self.distribution(*observations)
-            log_prob = distribution.log_prob(rows["action"])
-            entropy = distribution.entropy().mean()
+            distribution = self.distribution(*observations, mask=rows.get("mask"))
+            log_prob, old_log_prob, advantage, entropies, value, target = self.of_living(
+                rows,
+                distribution.log_prob(rows["action"]),
+                rows["log_prob"],
+                rows["advantage"],
+                distribution.entropy(),
+                self.critic(*observations).squeeze(-1),
+                rows["target"],
+            )
+            advantage, entropy = self.normalized(advantage), entropies.mean()
             if config.variant == "clip":
-                objective = clipped_surrogate(log_prob, rows["log_prob"], advantage, clip_epsilon).mean()
+                objective = clipped_surrogate(log_prob, old_log_prob, advantage, clip_epsilon).mean()
             else:
-                objective = surrogate(log_prob, rows["log_prob"], advantage).mean()
+                objective = surrogate(log_prob, old_log_prob, advantage).mean()
             if config.variant == "kl":
-                objective = objective + self._kl.value * kl_penalty(log_prob, rows["log_prob"]).mean()
-            clipping = (rows["value"], clip_epsilon) if config.clip_value else ()
-            value = self.critic(*observations).flatten()
-            critic = 0.5 * value_loss(value, rows["target"], "l2", *clipping).mean()
+                objective = objective + self._kl.value * kl_penalty(log_prob, old_log_prob).mean()
+            clipping: tuple[Any, ...] = ()
+            if config.clip_value:
+                clipping = (*self.of_living(rows, rows["value"]), clip_epsilon)
+            critic = 0.5 * value_loss(value, target, "l2", *clipping).mean()
             loss = objective - config.entropy_coef * entropy + config.critic_coef * critic
 
             self.optimizer.step(loss)
 
             losses.append(torch.stack([objective, critic, entropy]).detach())
             self._after_update(losses[-1])
-            log_ratios.append((log_prob - rows["log_prob"]).detach())
+            log_ratios.append((log_prob - old_log_prob).detach())
         names = ("loss_objective", "loss_critic", "entropy")
         drift = torch.cat(log_ratios)
         kl = approximate_kl(drift).item()

@@ -57,7 +57,9 @@ class REINFORCE(OnPolicyAgent):
         done, reward = following[self.spaces.done_key].reshape(shape), following[self.spaces.reward_key].reshape(shape)
         returns = reward_to_go(reward, done, gamma=self.config.gamma).flatten()
         ended = done.flip(1).cummax(1).values.flip(1).flatten()
-        flat = {key: batch[key].flatten(0, batch.ndim - 1)[ended] for key in (*self.observation_keys, self.taken_key)}
+        mask = self.spaces.mask_key
+        read = (*self.observation_keys, self.taken_key, *([] if mask is None else [mask]))
+        flat = {key: batch[key].flatten(0, batch.ndim - 1)[ended] for key in read}
         observations = [flat[key] for key in self.observation_keys]
         target = returns[ended]
         value = self.critic(*observations).flatten() if self.config.baseline else torch.zeros_like(target)
@@ -65,6 +67,7 @@ class REINFORCE(OnPolicyAgent):
             "action": flat[self.taken_key],
             "advantage": target - value,
             "target": target,
+            **({} if mask is None else {"mask": flat[mask]}),
             **{("observation", key): column for key, column in zip(self.observation_keys, observations, strict=True)},
         }
 
@@ -75,7 +78,7 @@ class REINFORCE(OnPolicyAgent):
             return {}
         config = self.config
         observations = [data["observation", key] for key in self.observation_keys]
-        distribution = self.distribution(*observations)
+        distribution = self.distribution(*observations, mask=data.get("mask"))
         log_prob = distribution.log_prob(data["action"])
         entropy = distribution.entropy().mean()
         objective = policy_gradient_loss(log_prob, self.normalized(data["advantage"])).mean()

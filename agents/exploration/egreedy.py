@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tensordict import NestedKey
 from torch import Tensor
@@ -81,11 +83,18 @@ class EGreedyModule(ExplorationModule):
     def _explore(self, action: Tensor, *others: Tensor) -> Tensor:
         leading = self._leading(action)
         size = action.shape if isinstance(self._leaf, Categorical) else (*action.shape[:-1], 1)
-        chance = torch.rand(size, generator=self.generator, device=action.device) < self.eps
-        if not chance.any():
-            return action
+        chance: Any = torch.rand(size, generator=self.generator, device=action.device)
+        eps = self.eps
+        if chance.numel() == 1:  # without a mask of one element
+            if chance.item() >= eps:
+                return action
+            chance = None
+        else:
+            chance = chance < eps
+            if not chance.any():
+                return action
         drawn = self._allowed(action, *others) if others else self._leaf.rand(leading, generator=self.generator)
-        return torch.where(chance, drawn, action)
+        return drawn if chance is None else torch.where(chance, drawn, action)
 
     def _allowed(self, action: Tensor, mask: Tensor) -> Tensor:
         """Random actions that the mask allows."""

@@ -38,7 +38,9 @@ from agents.nn.ensemble import Ensemble
 from agents.nn.flat import flat_parameter
 from agents.nn.flatten_linear import FlattenLinear
 from agents.nn.from_config import auto_input_shape, get_module_list, nn_from_config
+from agents.nn.mixers import Mixer, QMixer, VDNMixer
 from agents.nn.mlp import MLP
+from agents.nn.multi_agent import MultiAgentConvNet, MultiAgentMLP, MultiAgentNetwork
 from agents.nn.noisy import NoisyLazyLinear, NoisyLinear, reset_noise
 from agents.nn.q_value import QValueActor, QValueModule
 from agents.nn.recurrent import GRUModule, LSTMModule, RecurrentModule, get_primers_from_module, set_recurrent_mode
@@ -77,6 +79,10 @@ __all__ = [
     "LeanDistribution",
     "MaskedCategorical",
     "MaskedOneHotCategorical",
+    "Mixer",
+    "MultiAgentConvNet",
+    "MultiAgentMLP",
+    "MultiAgentNetwork",
     "NoisyLazyLinear",
     "NoisyLinear",
     "NormalParamExtractor",
@@ -86,6 +92,7 @@ __all__ = [
     "ProbabilisticActor",
     "ProbabilisticTensorDictModule",
     "ProbabilisticTensorDictSequential",
+    "QMixer",
     "QValueActor",
     "QValueModule",
     "RecurrentModule",
@@ -100,6 +107,7 @@ __all__ = [
     "TensorDictModuleBase",
     "TensorDictSequential",
     "TruncatedNormal",
+    "VDNMixer",
     "ValueOperator",
     "VmapModule",
     "action_space_of",

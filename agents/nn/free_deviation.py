@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class FreeDeviation(nn.Module):
 
     Args:
         net: from inputs to means, ``[*batch, size]``.
-        size: number of means.
+        size: number of means; or a shape, ``[*batch, *size]``, for deviations that differ along all of it.
         log_std: first value of the logarithms of the standard deviations.
 
     Examples:
@@ -26,10 +26,10 @@ class FreeDeviation(nn.Module):
         (torch.Size([5, 2]), tensor([1., 1.], grad_fn=<SelectBackward0>))
     """
 
-    def __init__(self, net: nn.Module, size: int, log_std: float = 0.0) -> None:
+    def __init__(self, net: nn.Module, size: int | Sequence[int], log_std: float = 0.0) -> None:
         super().__init__()
         self.net = net
-        self.log_std = nn.Parameter(torch.full((size,), float(log_std)))
+        self.log_std = nn.Parameter(torch.full((size,) if isinstance(size, int) else size, float(log_std)))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations, ``[*batch, size]`` each."""

@@ -15,8 +15,8 @@ from agents.nn.convnet import ConvNet, SquashDims
 from agents.nn.flatten_linear import FlattenLinear
 from agents.nn.mlp import MLP
 from agents.nn.noisy import NoisyLinear
-from agents.spelling import did_you_mean
 from envkit.specs import Composite, TensorSpec
+from envkit.spelling import did_you_mean
 
 __all__ = ["auto_input_shape", "get_module_list", "nn_from_config"]
 

@@ -19,6 +19,8 @@ DEFAULT_DEPTH = 3
 DEFAULT_WIDTH = 32
 # Names under which normalisation layers take the number of features they see.
 SIZE_ARGUMENTS = frozenset({"normalized_shape", "num_features"})
+# Layers that treat the rows of a batch alike, and one input like a row.
+BY_ROWS = frozenset({nn.Linear, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Sigmoid, nn.SiLU, nn.Tanh})
 
 
 class MLP(nn.Sequential):
@@ -117,16 +119,31 @@ class MLP(nn.Sequential):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Apply the layers to the inputs, joined along the last dimension when there are several."""
         features = inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1)
+        lone = features.ndim == 1 and self._goes_by_rows
+        if lone:
+            features = features.unsqueeze(0)
         for layer in self._modules.values():
             # Module.__call__ and attribute look-ups cost a small linear layer more than its product.
             linear = plain_linear(layer)
             features = layer(features) if linear is None else functional.linear(features, *linear)
-        return features
+        return features.squeeze(0) if lone else features
 
     def on_tensors(self) -> Callable[..., torch.Tensor]:
         """The same as a function without gradients; see ``on_tensors`` in ``envkit/core/inlined_layers.py``."""
-        run = in_sequence(self)
-        return lambda *inputs: run(inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1))
+        run, by_rows = in_sequence(self), self._goes_by_rows
+
+        def on_inputs(*inputs: torch.Tensor) -> torch.Tensor:
+            features = inputs[0] if len(inputs) == 1 else torch.cat(inputs, -1)
+            if features.ndim == 1 and by_rows:
+                return run(features.unsqueeze(0)).squeeze(0)
+            return run(features)
+
+        return on_inputs
+
+    @property
+    def _goes_by_rows(self) -> bool:
+        """Whether one input may pass as a batch of one, which costs half as much: a product is one call then."""
+        return all(type(layer) in BY_ROWS for layer in self._modules.values())
 
 
 def _hidden_widths(depth: int | None, num_cells: int | Sequence[int] | None) -> list[int]:

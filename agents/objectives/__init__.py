@@ -22,6 +22,7 @@ from agents.objectives.off_policy import OffPolicyLoss
 from agents.objectives.policy_gradient import policy_gradient_loss
 from agents.objectives.ppo import PPOLoss
 from agents.objectives.q_learning import QLearningLoss
+from agents.objectives.qmix import QMixerLoss
 from agents.objectives.quantile_dqn import QuantileDQNLoss, quantile_huber_loss
 from agents.objectives.redq import REDQLoss
 from agents.objectives.reinforce import ReinforceLoss
@@ -52,6 +53,7 @@ __all__ = [
     "OffPolicyLoss",
     "PPOLoss",
     "QLearningLoss",
+    "QMixerLoss",
     "QuantileDQNLoss",
     "REDQLoss",
     "ReinforceLoss",

@@ -8,16 +8,15 @@ states in them whenever it runs, and everybody else finds what they left there.
 from __future__ import annotations
 
 import copy
-import ctypes
 import random
-import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from envkit.core.global_generators import GLOBALS, call_with
 from envkit.core.masks import Masks
 from envkit.core.rows import RowPort
 from envkit.core.seeding import spawn_seed
@@ -28,57 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["OwnGenerators", "generators_of", "scatter"]
 
 WATCHED = 20  # resets and steps after which it is known which generators an env uses
-MERSENNE_TWISTER = 4 * 625  # bytes of the state of numpy's generator: 624 words, and a position
-_LOCK = threading.RLock()  # envs in several threads take turns
-
-
-class _Global(NamedTuple):
-    """A global generator."""
-
-    name: str
-    fresh: Callable[[int], Any]
-    """The state of one with a seed."""
-    exchange: Callable[[Any], Any]
-    """Puts a state in the place of the one there is, which is returned."""
-    mark: Callable[[Any], Any]
-    """Something that differs once numbers were drawn with a state."""
-
-
-def _exchange_python(state: Any) -> Any:
-    before = random.getstate()
-    random.setstate(state)
-    return before
-
-
-def _exchange_numpy(generator: Any) -> Any:
-    before = np.random.get_bit_generator()  # type: ignore[attr-defined]
-    # The second half of a pair of normal numbers is dropped with it, in any process alike.
-    np.random.set_bit_generator(generator)  # type: ignore[attr-defined]
-    return before
-
-
-def _mark_numpy(generator: Any) -> Any:
-    if type(generator) is not np.random.MT19937:
-        return repr(generator.state)
-    return ctypes.string_at(generator.ctypes.state_address, MERSENNE_TWISTER)  # a hundred times as fast
-
-
-def _exchange_torch(state: torch.Tensor) -> torch.Tensor:
-    before = torch.default_generator.get_state()
-    torch.default_generator.set_state(state)
-    return before
-
-
-GLOBALS = (
-    _Global("random", lambda seed: random.Random(seed).getstate(), _exchange_python, lambda state: state),
-    _Global("numpy", np.random.MT19937, _exchange_numpy, _mark_numpy),
-    _Global(
-        "torch",
-        lambda seed: torch.Generator().manual_seed(seed).get_state(),
-        _exchange_torch,
-        lambda state: state.numpy().tobytes(),
-    ),
-)
 
 
 class OwnGenerators:
@@ -89,8 +37,8 @@ class OwnGenerators:
     """
 
     def __init__(self) -> None:
-        self._states: dict[_Global, Any] = {}
-        self._used: set[_Global] = set()
+        self._states: dict[str, Any] = {}
+        self._used: set[str] = set()
         self._calls = 0
         # Rows whose `guard` is called when it turns out, or is decided, whether there are states.
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -99,46 +47,33 @@ class OwnGenerators:
         """Seeds them, and returns what ``set_seed`` returns, which runs with them: many authors seed global ones."""
         self._states = {}
         if seed is not None:
-            self._states = {one: one.fresh(spawn_seed(seed, "global", one.name)) for one in GLOBALS}
+            self._states = {name: one.fresh(spawn_seed(seed, "global", name)) for name, one in GLOBALS.items()}
         self._calls = 0
-        result = self._call(set_seed, (), {})
+        result = call_with(self._states, set_seed)
         self._tell()
         return result
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Calls a function with these states in the place of the global ones."""
-        if not self._states:
-            return function(*args, **kwargs)
-        if self._calls >= WATCHED:
-            return self._call(function, args, kwargs)
-        before = {one: one.mark(state) for one, state in self._states.items()}
-        result = self._call(function, args, kwargs)
-        self._used |= {one for one, state in self._states.items() if one.mark(state) != before[one]}
+        if not self._states or self._calls >= WATCHED:
+            return call_with(self._states, function, *args, **kwargs)
+        before = {name: GLOBALS[name].mark(state) for name, state in self._states.items()}
+        result = call_with(self._states, function, *args, **kwargs)
+        self._used |= {name for name, state in self._states.items() if GLOBALS[name].mark(state) != before[name]}
         self._calls += 1
         if self._calls == WATCHED:
-            self._states = {one: state for one, state in self._states.items() if one in self._used}
+            self._states = {name: state for name, state in self._states.items() if name in self._used}
             self._tell()
         return result
 
     def snapshot(self) -> Any:
         """The states, and what is known of their use, to be handed to :meth:`restore`."""
-        states = {one.name: state for one, state in self._states.items()}
-        return copy.deepcopy((states, {one.name for one in self._used}, self._calls))
+        return copy.deepcopy((self._states, self._used, self._calls))
 
     def restore(self, snapshot: Any) -> None:
         """Brings back what :meth:`snapshot` took; may be called again with the same snapshot."""
-        states, used, self._calls = copy.deepcopy(snapshot)
-        self._states = {one: states[one.name] for one in GLOBALS if one.name in states}
-        self._used = {one for one in GLOBALS if one.name in used}
+        self._states, self._used, self._calls = copy.deepcopy(snapshot)
         self._tell()
-
-    def _call(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-        with _LOCK:
-            others = {one: one.exchange(state) for one, state in self._states.items()}
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._states = {one: one.exchange(state) for one, state in others.items()}
 
     def _tell(self) -> None:
         for rows in list(self.users):

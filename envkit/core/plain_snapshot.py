@@ -98,13 +98,18 @@ class _Reader:
             limit = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
             return {"sequence": name, "items": items, **limit}
         if kind in (dict, OrderedDict):
-            pairs = [[_plain_key(key, path), self.read(item, f"{path}[{key!r}]")] for key, item in value.items()]
+            pairs = [[self._key(key, path), self.read(item, f"{path}[{key!r}]")] for key, item in value.items()]
             return {"pairs": pairs}
         if (data := _mujoco_data(value)) is not None:
             return {"mujoco": data}
         if kind.__module__.partition(".")[0] == "mujoco":
             return {SAME: kind.__name__}
         return {"object": _name(kind), "attributes": self._attributes(value, path)}
+
+    def _key(self, key: Any, path: str) -> Any:
+        if type(key) is tuple:
+            return [self._key(part, path) for part in key]
+        return key if type(key) in PLAIN else {"key": self.read(key, f"a key of {path}")}
 
     def _attributes(self, value: Any, path: str) -> dict[str, Any]:
         slots = [name for base in type(value).__mro__ for name in getattr(base, "__slots__", ())]
@@ -153,8 +158,10 @@ class _Writer:
             known = live if isinstance(live, dict) else {}
             out = type(known)()
             self._met[number] = out
-            for key, item in plain["pairs"]:
-                out[_key(key)] = self.write(known.get(_key(key)), item, f"{path}[{key!r}]")
+            # Objects that are keys are those in the same place of a dict that was filled in the same order.
+            for kept, (plain_key, item) in zip([*known, *[None] * len(plain["pairs"])], plain["pairs"], strict=False):
+                key = self._key(kept, plain_key, path)
+                out[key] = self.write(known.get(key), item, f"{path}[{key!r}]")
         elif "mujoco" in plain:
             self._check(_is_mujoco_data(live), "MjData", live, path)
             _set_mujoco_data(live, plain["mujoco"])
@@ -167,8 +174,14 @@ class _Writer:
                 known[name] = self.write(known.get(name), item, f"{path}.{name}")
         return self._met[number]
 
+    def _key(self, live: Any, plain: Any, path: str) -> Any:
+        if isinstance(plain, list):
+            parts = [*(live if isinstance(live, tuple) else ()), *[None] * len(plain)]
+            return tuple(self._key(*pair, path) for pair in zip(parts, plain, strict=False))
+        return self.write(live, plain["key"], f"a key of {path}") if isinstance(plain, dict) else plain
+
     def _sequence(self, live: Any, plain: dict[str, Any], path: str) -> Any:
-        known = list(live) if isinstance(live, (list, tuple, deque)) else []
+        known = list(live) if isinstance(live, (list, tuple, deque, set, frozenset)) else []
         known += [None] * (len(plain["items"]) - len(known))
         items = [self.write(known[i], item, f"{path}[{i}]") for i, item in enumerate(plain["items"])]
         if plain["sequence"] == "deque":
@@ -191,18 +204,6 @@ def _array(value: Any, path: str) -> dict[str, Any]:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _plain_key(key: Any, path: str) -> Any:
-    if isinstance(key, tuple):
-        return [_plain_key(part, path) for part in key]
-    if type(key) not in PLAIN:
-        raise TypeError(f"{path}: expected plain keys, found {_name(type(key))}")
-    return key
-
-
-def _key(key: Any) -> Any:
-    return tuple(map(_key, key)) if isinstance(key, list) else key
 
 
 # ------------------------------------------------------------------ generators

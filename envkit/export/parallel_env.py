@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from gymnasium import spaces
-from tensordict import NestedKey, TensorDictBase
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.core.plan import DoneGroup, path_of
@@ -204,8 +204,10 @@ class ExportedParallelEnv(ParallelEnv):
 
     def _group_data(self, data: TensorDictBase, name: str) -> Any:
         agent = self._agents[name]
-        group = data.get(agent.group, None)
-        return group if group is None or agent.row is None else _Element(group, agent.row)
+        group: Any = data.get(agent.group, None)
+        if group is None or agent.row is None:
+            return group
+        return group[agent.row] if isinstance(group, LazyStackedTensorDict) else _Element(group, agent.row)
 
     def _observations(self, data: TensorDictBase, names: Sequence[str]) -> dict[str, Any]:
         return {name: self._agents[name].observe(self._group_data(data, name)) for name in names}
@@ -239,6 +241,8 @@ class ExportedParallelEnv(ParallelEnv):
                 raise InvalidActionError(f"agent {name!r}: {error}") from error
             if agent.row is None:
                 out.set((agent.group, "action"), encoded)
+            elif agent.group in self.base_env.plan.unequal:
+                out.get(agent.group)[agent.row].set("action", encoded)
             else:
                 out.get((agent.group, "action"))[agent.row] = encoded
         return out

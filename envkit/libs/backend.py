@@ -10,9 +10,11 @@ from typing import Any
 
 import gymnasium
 
-from envkit.errors import MissingDependencyError
+from envkit.errors import MissingDependencyError, UnknownEnvError
+from envkit.libs.translate import takes, translate
+from envkit.spelling import did_you_mean
 
-__all__ = ["gym_backend", "make_gymnasium", "set_gym_backend"]
+__all__ = ["env_ids", "gym_backend", "make_gymnasium", "set_gym_backend"]
 
 _chosen: ContextVar[str] = ContextVar("gym_backend", default="gymnasium")
 
@@ -21,8 +23,7 @@ class set_gym_backend(ContextDecorator):  # noqa: N801 - the name users know it 
     """Chooses the library that makes Gymnasium envs: a context manager, a decorator, or for good by :meth:`set`.
 
     Args:
-        backend: the module or its name, ``"gymnasium"`` or ``"gym"``. Envs of ``gym`` 0.26 are adapted by the
-            ``shimmy`` package.
+        backend: the module or its name, ``"gymnasium"`` or ``"gym"``, of any release from 0.21 on.
 
     Examples:
         >>> import gymnasium
@@ -67,15 +68,35 @@ def gym_backend(submodule: str | None = None) -> ModuleType:
 
 
 def make_gymnasium(env_id: str, **kwargs: Any) -> gymnasium.Env:
-    """The env called ``env_id``, made by the chosen library, as a Gymnasium env."""
+    """The env called ``env_id``, made by the chosen library, as a Gymnasium env.
+
+    Raises:
+        UnknownEnvError: no env is registered under ``env_id``.
+        MissingDependencyError: the library is not installed.
+    """
     backend = gym_backend()
-    if backend is gymnasium:
-        return gymnasium.make(env_id, **kwargs)
+    if backend is not gymnasium:
+        # The checker of gym 0.26 uses names that numpy has dropped; what it checks is checked here anyway. Releases
+        # without a checker hand on what they do not know to the env, and render as they are told at the call.
+        kwargs.pop("disable_env_checker", None)
+        if takes(backend.make, "disable_env_checker"):
+            kwargs["disable_env_checker"] = True
+        else:
+            kwargs.pop("render_mode", None)
     try:
-        from shimmy.openai_gym_compatibility import GymV26CompatibilityV0
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"gym backend {backend.__name__!r} needs shimmy: expected `pip install 'envkit[gym]'`"
-        ) from error
-    # The checker of gym 0.26 uses names that numpy has dropped; what it checks is checked here anyway.
-    return GymV26CompatibilityV0(env=backend.make(env_id, **{**kwargs, "disable_env_checker": True}))
+        return translate(backend.make(env_id, **kwargs))
+    except backend.error.UnregisteredEnv as error:
+        name = f"{backend.__name__}'s registry{did_you_mean(env_id, env_ids(backend))}"
+        raise UnknownEnvError(f"unknown env id {env_id!r}: expected one of {name}") from error
+
+
+def env_ids(backend: ModuleType) -> list[str]:
+    """The env ids registered with Gymnasium, or any release of ``gym``.
+
+    Examples:
+        >>> import gymnasium
+        >>> "CartPole-v1" in env_ids(gymnasium)
+        True
+    """
+    registry = backend.envs.registration.registry
+    return list(getattr(registry, "env_specs", registry))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from envkit.core.row_env import RowEnv
 from envkit.errors import MissingDependencyError, ResetNeededError, UnknownEnvError, UnsupportedSpaceError
 from envkit.libs.numpy_rows import row_reader
 from envkit.specs import Categorical, Composite, TensorSpec, Unbounded, spec_from_space
+from envkit.spelling import did_you_mean
 from envkit.storage import Slab
 
 __all__ = ["MultiThreadedEnv", "MultiThreadedEnvWrapper"]
@@ -144,8 +144,7 @@ class MultiThreadedEnv(MultiThreadedEnvWrapper):
             raise ValueError(f"num_workers: expected a positive number, found {num_workers}")
         known = _envpool().list_all_envs()
         if env_name not in known:
-            near = difflib.get_close_matches(env_name, known, n=3)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(env_name, known)
             raise UnknownEnvError(f"unknown env id {env_name!r}: expected one of envpool.list_all_envs(){hint}")
         pool = _envpool().make_gymnasium(env_name, num_envs=num_workers, **(create_env_kwargs or {}))
         super().__init__(pool, categorical_action_encoding=categorical_action_encoding, device=device)

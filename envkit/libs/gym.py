@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FunctionType
@@ -17,11 +16,13 @@ from tensordict import TensorDict, TensorDictBase
 
 from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
-from envkit.errors import EnvDataError, UnknownEnvError
+from envkit.core.rows import RowPort
+from envkit.errors import EnvDataError
 from envkit.libs.backend import make_gymnasium
 from envkit.libs.info import ReadsInfo
 from envkit.libs.numpy_rows import row_reader, row_writer
-from envkit.specs import Bounded, Categorical, Composite, Unbounded, spec_from_space
+from envkit.libs.translate import is_legacy, translate
+from envkit.specs import Bounded, Categorical, Composite, TensorSpec, Unbounded, spec_from_space
 from envkit.storage import Slab
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class GymWrapper(ReadsInfo, RowEnv):
     Attributes that the wrapper lacks are looked up in the wrapped env.
 
     Args:
-        env: a Gymnasium env.
+        env: a Gymnasium env, or one of any release of its ancestor ``gym`` from 0.21 on.
         frame_skip: how many times each action is repeated; rewards are summed.
         from_pixels: adds the rendered frame, ``uint8`` of shape ``(H, W, 3)``, under ``"pixels"``. The env must
             have been made with ``render_mode="rgb_array"``.
@@ -73,6 +74,8 @@ class GymWrapper(ReadsInfo, RowEnv):
         device: torch.device | str | int | None = None,
     ) -> None:
         super().__init__(device=device)
+        if is_legacy(env):
+            env = translate(env)
         if isinstance(env, gymnasium.vector.VectorEnv) or not isinstance(env, gymnasium.Env):
             raise TypeError(f"GymWrapper: expected a gymnasium.Env, found {type(env).__name__}")
         if frame_skip < 1:
@@ -90,7 +93,7 @@ class GymWrapper(ReadsInfo, RowEnv):
         self.full_action_spec = Composite(
             action=spec_from_space(env.action_space, one_hot=not categorical_action_encoding)
         )
-        self.reward_spec = Unbounded((1,))
+        self.reward_spec = self._reward_spec()
         flag = Categorical(2, shape=(1,), dtype=torch.bool)
         self.full_done_spec = Composite(done=flag, terminated=flag.clone(), truncated=flag.clone())
 
@@ -99,6 +102,13 @@ class GymWrapper(ReadsInfo, RowEnv):
         if self.from_pixels:
             out["pixels"] = Bounded(0, 255, shape=self._first_frame().shape, dtype=torch.uint8)
         return out
+
+    def _reward_spec(self) -> TensorSpec:
+        return Unbounded((1,))
+
+    def _read_reward(self, reward: Any) -> Any:
+        """A reward that is no plain number, as a row holds it."""
+        return _number(self, reward)
 
     def _first_frame(self) -> np.ndarray:
         if self._env.render_mode != "rgb_array":
@@ -113,7 +123,7 @@ class GymWrapper(ReadsInfo, RowEnv):
 
     # --------------------------------------------------------------- the port
 
-    def _native_rows(self, root: Slab, following: Slab) -> GymRows:
+    def _native_rows(self, root: Slab, following: Slab) -> RowPort:
         return GymRows(self, root, following)
 
     def _set_seed(self, seed: int | None) -> None:
@@ -214,9 +224,8 @@ class GymEnv(GymWrapper):
         if from_pixels:
             kwargs.setdefault("render_mode", "rgb_array")
         kwargs.setdefault("disable_env_checker", True)
-        self_made = _make(env_name, kwargs)
         super().__init__(
-            self_made,
+            make_gymnasium(env_name, **kwargs),
             frame_skip=frame_skip,
             from_pixels=from_pixels,
             pixels_only=pixels_only,
@@ -227,15 +236,6 @@ class GymEnv(GymWrapper):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(env={self.env_name}, batch_size={self.batch_size}, device={self.device})"
-
-
-def _make(env_name: str, kwargs: dict[str, Any]) -> gymnasium.Env:
-    try:
-        return make_gymnasium(env_name, **kwargs)
-    except gymnasium.error.UnregisteredEnv as error:
-        near = difflib.get_close_matches(env_name, gymnasium.registry, n=3)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise UnknownEnvError(f"unknown env id {env_name!r}: expected one of gymnasium's registry{hint}") from error
 
 
 class GymRows:
@@ -297,7 +297,10 @@ class GymRows:
         observed_alone = not (env._wraps_dict or env.from_pixels or env._readers)
         if observed_alone:
             write_observation = row_writer(env._simulator_spec["observation"], arrays, "observation")
-        rewards, dones = arrays["reward"].reshape(-1), arrays["done"].reshape(-1)
+        rewards, dones = arrays["reward"], arrays["done"].reshape(-1)
+        one_number = rewards.shape[1:] == (1,)
+        rewards, numbers = (rewards.reshape(-1), NUMBERS) if one_number else (rewards, ())
+        read_reward = env._read_reward
         terminations, truncations = arrays["terminated"].reshape(-1), arrays["truncated"].reshape(-1)
 
         def step(row: int) -> bool:
@@ -314,8 +317,8 @@ class GymRows:
                 write_observation(row, observation)
             else:
                 write(row, observation, info)
-            if reward.__class__ not in NUMBERS:
-                reward = _number(env, reward)
+            if reward.__class__ not in numbers:
+                reward = read_reward(reward)
             rewards[row] = reward
             if terminated is False and truncated is False:
                 return False
@@ -382,7 +385,7 @@ def _repeating(env: GymWrapper) -> Callable:
                 observation, reward, terminated, truncated, info = result
             except (TypeError, ValueError):
                 raise _bad_tuple(env, result) from None
-            total = total + (reward if reward.__class__ in NUMBERS else _number(env, reward))
+            total = total + (reward if reward.__class__ in NUMBERS else env._read_reward(reward))
             if terminated or truncated:
                 break
         return observation, total, terminated, truncated, info

@@ -13,6 +13,7 @@ from tensordict import TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.errors import EnvDataError, ResetNeededError
+from envkit.libs.translate_vector import translate_vector
 from envkit.specs import Categorical, Composite, Unbounded, spec_from_space
 
 __all__ = ["GymVectorWrapper"]
@@ -27,7 +28,8 @@ class GymVectorWrapper(EnvBase):
 
     - ``DISABLED``: a reset of some envs is the vector env's own, by ``options={"reset_mask": ...}``.
     - ``SAME_STEP``: the last observation is taken from the info, and the first one kept until the reset. In
-      mid-episode, only a ``SyncVectorEnv`` or ``AsyncVectorEnv`` can be reset in part.
+      mid-episode, only a ``SyncVectorEnv`` or ``AsyncVectorEnv`` can be reset in part. A vector env that does not tell
+      last observations (those of gym 0.21) is wrapped with ``auto_reset=True``, which puts fillers in their place.
     - ``NEXT_STEP``: a ``SyncVectorEnv`` or ``AsyncVectorEnv`` is reset as if it were ``DISABLED``. Others cannot start
       an episode without stepping all envs, and are refused.
 
@@ -36,7 +38,7 @@ class GymVectorWrapper(EnvBase):
     ``seed + i``, as Gymnasium does. Info other than last observations is not read.
 
     Args:
-        env: a Gymnasium vector env.
+        env: a Gymnasium vector env, one of ``gym`` (0.21 or later), or a ``VecEnv`` of Stable-Baselines3.
         autoreset_mode: how it starts new episodes, if its metadata does not say.
         categorical_action_encoding: discrete actions are indices; if False, one-hot vectors.
         device: device of inputs and outputs.
@@ -64,8 +66,10 @@ class GymVectorWrapper(EnvBase):
         categorical_action_encoding: bool = True,
         device: torch.device | str | int | None = None,
     ) -> None:
-        if not isinstance(env, gymnasium.vector.VectorEnv):
-            raise TypeError(f"GymVectorWrapper: expected a gymnasium.vector.VectorEnv, found {type(env).__name__}")
+        try:
+            env = translate_vector(env)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
         count = env.num_envs
         super().__init__(device=device, batch_size=(count,))
         self._env = env
@@ -144,7 +148,9 @@ class GymVectorWrapper(EnvBase):
             waiting[:] = False  # they have not stood still, and have to be reset in earnest
         out = self._encode(observation)
         over = np.logical_or(terminated, truncated)
-        ended = np.array(over, dtype=bool) & ~idle & (self.autoreset_mode is AutoresetMode.SAME_STEP)
+        # With auto_reset=True the runtime goes without last observations.
+        restores = self.autoreset_mode is AutoresetMode.SAME_STEP and self._runtime.auto_reset is None
+        ended = np.array(over, dtype=bool) & ~idle & restores
         self._over = np.where(idle, self._over, over)
         self._begun = ended | waiting
         if self._begun.any():
@@ -197,7 +203,8 @@ class GymVectorWrapper(EnvBase):
             if value is None:
                 raise EnvDataError(
                     f"info['final_obs'] of {self._env}: expected the last observation of env {i}, whose episode is "
-                    f"over, found {'nothing' if last is None else 'None'} (keys {sorted(info)})"
+                    f"over, found {'nothing' if last is None else 'None'} (keys {sorted(info)}); auto_reset=True puts "
+                    f"fillers in its place"
                 )
             out[i] = self._single.encode(value if self._wraps_dict else {"observation": value})
 

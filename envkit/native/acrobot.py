@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from tensordict import TensorDictBase
 
-from envkit.native.base import NativeEnv
+from envkit.core.native_env import NativeEnv
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
 from envkit.storage import unchecked
 

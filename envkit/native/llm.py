@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tensordict import TensorDictBase
 
-from envkit.native.base import NativeEnv
+from envkit.core.native_env import NativeEnv
 from envkit.native.tokens import Tokenizer, each_text, encoded
 from envkit.specs import Bounded, Categorical, Composite, NonTensor, TensorSpec, Unbounded
 from envkit.storage import unchecked

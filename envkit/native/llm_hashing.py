@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from envkit.native.base import NativeEnv
+from envkit.core.native_env import NativeEnv
 from envkit.native.tokens import Tokenizer, chain_hash, each_text, encoded, hash_tokens
 from envkit.specs import Bounded, Categorical, Composite, NonTensor, Unbounded
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from tensordict import TensorDictBase
 
-from envkit.native.base import NativeEnv
+from envkit.core.native_env import NativeEnv
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
 from envkit.storage import unchecked
 
@@ -59,7 +59,7 @@ class CarEnv(NativeEnv):
         goal_velocity: per step.
         goal_position: where the goal is.
         physics: the further arguments of :func:`mountain_car_dynamics`.
-        device, batch_size: see :class:`~envkit.native.base.NativeEnv`.
+        device, batch_size: see :class:`~envkit.core.native_env.NativeEnv`.
     """
 
     def __init__(

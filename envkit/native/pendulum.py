@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from envkit.native.base import NativeEnv
+from envkit.core.native_env import NativeEnv
 from envkit.specs import Bounded, Composite, Unbounded
 from envkit.storage import unchecked
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import gymnasium
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
+from agents.state_tree import split_state
 from envkit import Categorical, Composite, EnvBase, GymEnv, TensorSpec, Unbounded
 
 torch.set_num_threads(1)
@@ -132,6 +133,21 @@ class _Tools:
         for record in out:
             assert record.pop("steps_per_second") > 0
         return [_Tools.comparable(record) for record in out]
+
+    @staticmethod
+    def learnt(agent: object) -> dict[str, torch.Tensor]:
+        """All that the parts of an agent have learnt: networks, moments of optimizers, ..."""
+        return split_state({name: part.state_dict() for name, part in agent._parts().items()})[1]
+
+    @staticmethod
+    def interrupt_at(iteration: int) -> Callable[[dict[str, float]], None]:
+        """A callback that ends a training after so many iterations."""
+
+        def interrupt(metrics: dict[str, float]) -> None:
+            if metrics["iteration"] == iteration:
+                raise InterruptedError
+
+        return interrupt
 
     @staticmethod
     def comparable(record: dict[str, float]) -> dict[str, float | str]:

@@ -281,14 +281,6 @@ def test_loading_and_saving_again_saves_the_same(saved, file, tools):
     assert tools.same(one[1], other[1])
 
 
-def interrupt_at(iteration):
-    def interrupt(metrics):
-        if metrics["iteration"] == iteration:
-            raise InterruptedError
-
-    return interrupt
-
-
 @pytest.mark.parametrize("name", ["cart_pole", "pendulum"])
 def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(tools, file, name):
     def make():
@@ -298,7 +290,7 @@ def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(tools, file, n
     expected = tools.records(whole, max_iters=12)
     agent = make()
     with pytest.raises(InterruptedError):
-        agent.train(max_iters=12, callback=interrupt_at(5))
+        agent.train(max_iters=12, callback=tools.interrupt_at(5))
     agent.save(file)
     torch.rand(7)
     loaded = PPO.load(file, SerialEnv(2, getattr(tools, name)))

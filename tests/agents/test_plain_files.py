@@ -37,16 +37,15 @@ def test_numbers_are_numbers_in_yaml(tmp_path):
         ("a.json", "[1]", "expected a mapping of names to values, found list"),
         ("a.json", "{", "a.json: "),
         ("a.json", '{"a": NaN}', "a: expected a finite number, found nan"),
-        ("a.json", '{"a": ' + "[" * 100_000, "a.json: .*too deep"),
-        ("a.json", b'{"a": "\xff"}', "a.json: 'utf-8'"),
+        ("a.json", '{"a": ' + "[" * 100_000, "a.json: nested too deeply"),
+        ("a.json", b'{"a": "\xff"}', "a.json: expected UTF-8 text, found .* at byte 7"),
         ("a.json", " " * (MAX_BYTES + 1), "expected at most 1,000,000 bytes"),
         ("a.yaml", " " * (MAX_BYTES + 1), "expected at most 1,000,000 bytes"),
-        ("a.yaml", "a: [", "expected YAML of plain data"),
-        ("a.yaml", "a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
-        ("a.yaml", "a: !!python/name:os.system", "could not determine a constructor"),
-        ("a.yaml", "a: &x [1]\nb: *x", "found an alias"),
-        ("a.yaml", "b: {1: 2}", "b: expected a word as key, found 1"),
-        ("a.yaml", "b: [2001-01-01]", r"b\[0\]: expected plain data, found datetime.date"),
+        ("a.yaml", "a: [", r"a.yaml:1: .*"),
+        ("a.yaml", "a: !!python/object/apply:os.system [true]", "a.yaml:1: plain data has no tag"),
+        ("a.yaml", "a: !!python/name:os.system", "a.yaml:1: plain data has no tag"),
+        ("a.yaml", "a: &x [1]\nb: *x", r"a.yaml:2: aliases \(\*name\) are not allowed"),
+        ("a.yaml", "b: {1: 2}", "a.yaml:1: expected a word as key, found '1'"),
         ("a.yaml", "b: .inf", "b: expected a finite number, found inf"),
         ("a.yaml", "", "found NoneType"),
         ("a.toml", "a = 1", r"ends with one of \['.json', '.yaml', '.yml'\], found '.toml'"),
@@ -78,6 +77,7 @@ def test_what_is_not_written_leaves_the_file_as_it_was(data, error, words, tmp_p
 
 def test_without_pyyaml_there_is_json(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.delitem(sys.modules, "agents.yaml_data", raising=False)
     assert read_plain(write_plain(tmp_path / "a.json", {"a": 1})) == {"a": 1}
     with pytest.raises(MissingDependencyError, match=r"envkit\[zoo\]"):
         write_plain(tmp_path / "a.yaml", {"a": 1})

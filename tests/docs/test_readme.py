@@ -58,10 +58,10 @@ def test_guides_print_what_they_say(page, tmp_path):
     assert_prints_what_it_says("\n".join(blocks(page, "python")), tmp_path)
 
 
-@pytest.mark.parametrize("extra", ["envpool", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("extra", ["envpool", "vmas", pytest.param("ray", marks=pytest.mark.slow)])
 def test_guides_with_an_extra_print_what_they_say(extra, tmp_path):
     pytest.importorskip(extra, exc_type=ImportError)
-    found = [block for page in GUIDES for block in blocks(page, f"python {extra}")]
+    found = [block for page in PAGES for block in blocks(page, f"python {extra}")]
     assert found
     for code in found:
         assert_prints_what_it_says(code, tmp_path)

@@ -1,3 +1,4 @@
+import gymnasium
 import pytest
 
 from zoo.config import config_data, config_hash
@@ -42,3 +43,21 @@ def make_up(name="ppo/CartPole-v1", scores=(500.0, 470.0), target=475.0, **chang
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
     }
     return Result(**{**known, **changes})
+
+
+@pytest.fixture(scope="session")
+def skip_without():
+    """Skips a test for the environment of a config whose simulator is not installed."""
+
+    def skip(config):
+        library = config.env.id.partition("/")[0]
+        packages = {"vmas": "vmas", "pettingzoo": "mpe2"}
+        if library in packages:
+            pytest.importorskip(packages[library])
+            return
+        entry_point = gymnasium.spec(config.env.id).entry_point
+        for part, package in {"box2d": "Box2D", "mujoco": "mujoco"}.items():
+            if part in entry_point:
+                pytest.importorskip(package)
+
+    return skip

@@ -1,4 +1,3 @@
-import gymnasium
 import pytest
 import torch
 
@@ -8,20 +7,19 @@ from zoo.registry import config_names, find_config
 
 
 @pytest.mark.parametrize("name", config_names())
-def test_every_shipped_config_builds(name):
+def test_every_shipped_config_builds(name, skip_without):
     config = find_config(name)
-    if "mujoco" in gymnasium.spec(config.env.id).entry_point:
-        pytest.importorskip("mujoco")
+    skip_without(config)
     env = make_training_env(config)
     agent = make_agent(config, env)
     assert env.batch_size == torch.Size([config.env.num_envs])
     assert agent.steps_per_iteration <= config.total_steps
     env.rollout(2)  # observations may be normalised by what was seen
     single = evaluation_env(config, agent)
-    for key, leaf in single.observation_spec.items(True, True):
-        assert leaf.dtype is torch.float32
+    for key in agent.spaces.observation_keys:
+        assert single.observation_spec[key].dtype is torch.float32
         assert env.observation_spec[key].dtype is torch.float32
-    assert single.rollout(3, agent.policy)["next", "reward"].shape == (3, 1)
+    assert single.rollout(3, agent.policy)["next", agent.spaces.reward_key].shape == (3, *agent.spaces.team, 1)
     env.close()
     single.close()
 

@@ -207,8 +207,8 @@ def test_tune_prints_a_snippet():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "ppo/CartPoll-v1"], "did you mean ppo/CartPole-v1"),
-        (["train", "-o", "agent.lrr=1"], "unknown key 'agent.lrr'; did you mean agent.lr?"),
+        (["train", "ppo/CartPoll-v1"], "did you mean 'ppo/CartPole-v1'"),
+        (["train", "-o", "agent.lrr=1"], "unknown key 'agent.lrr'; did you mean 'agent.lr'?"),
         (["train", "-o", "env.id=CartPoll-v1"], "CartPole"),
         (
             ["train", "-o", "env.kwargs={gravity_of_mars: true}"],

@@ -47,10 +47,10 @@ def test_overrides_change_add_and_replace():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("agent.lrr=1", r"override 'agent\.lrr=1': unknown key 'agent\.lrr'; did you mean agent\.lr\?"),
-        ("lr=1e-3", r"unknown key 'lr'; did you mean agent\.lr\?"),
-        ("evl.episodes=1", r"unknown key 'evl'; did you mean eval or env\?"),
-        ("total_step=5", r"did you mean total_steps\?"),
+        ("agent.lrr=1", r"override 'agent\.lrr=1': unknown key 'agent\.lrr'; did you mean 'agent\.lr'\?"),
+        ("lr=1e-3", r"unknown key 'lr'; did you mean 'agent\.lr'\?"),
+        ("evl.episodes=1", r"unknown key 'evl'; did you mean 'eval' or 'env'\?"),
+        ("total_step=5", r"did you mean 'total_steps'\?"),
         ("agent.zzz=5", r"unknown key 'agent\.zzz'; known here: steps_per_env, "),
         ("seed", "expected key=value, such as agent.lr=1e-3"),
         ("=3", "expected key=value"),
@@ -82,7 +82,7 @@ def test_wrong_overrides_are_named(override, message):
         ("agent.anneal_lr=yes", "valid boolean"),
         ("agent.hidden_sizes=64", "found 64"),
         ("agent.hidden_sizes=[64, '64']", r"'agent\.hidden_sizes\.1' should be a valid integer, found '64'"),
-        ("algorithm=sca", "unknown algorithm 'sca'; did you mean sac"),
+        ("algorithm=sca", "unknown algorithm 'sca'; did you mean 'sac"),
         ("algorithm=1", "'algorithm' should be a valid string, found 1"),
         ("total_steps=0", "total_steps must be at least 1, found 0"),
         ("env.num_envs=0", "env: num_envs must be at least 1, found 0"),

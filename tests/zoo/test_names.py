@@ -1,7 +1,7 @@
 import pytest
 
 from zoo.errors import RunFolderError
-from zoo.names import check_name, closest, did_you_mean
+from zoo.names import check_name
 
 
 @pytest.mark.parametrize("name", ["a", "CartPole-v1", "0", "x" * 100, "a..b", "console", "20260101-120000-seed0"])
@@ -34,10 +34,3 @@ def test_good_names(name):
 def test_bad_names(name):
     with pytest.raises(RunFolderError, match="cannot name a folder"):
         check_name(name)
-
-
-def test_closest_ignores_case_and_puts_the_nearest_first():
-    assert closest("GAMA", ["lr", "gamma", "gae_lambda"])[0] == "gamma"
-    assert closest("zzz", ["lr", "gamma"]) == []
-    assert did_you_mean("zzz", ["lr", "gamma"]) == ""
-    assert did_you_mean("epoch", ["epochs", "lr"]) == "; did you mean epochs?"

@@ -3,6 +3,7 @@ import re
 import gymnasium
 import pytest
 
+from envkit.export.native_ids import is_native
 from zoo.building import make_agent, make_training_env
 from zoo.config import config_from_yaml, config_to_yaml
 from zoo.errors import ConfigError, UnknownConfigError
@@ -10,25 +11,25 @@ from zoo.registry import config_names, config_path, find_config
 
 
 @pytest.mark.parametrize("name", config_names())
-def test_every_shipped_config_loads(name):
+def test_every_shipped_config_loads(name, skip_without):
     config = find_config(name)
     assert config.name == name
-    plain = f"{config.algorithm}/{config.env.id.replace('/', '-')}"
+    plain = f"{config.algorithm}/{config.env.id.removeprefix('envkit/').replace('/', '-')}"
     assert re.fullmatch(re.escape(plain) + r"(-[a-z]+)?", name)
     assert config.description
     assert config.eval.episodes >= 100
     assert config.eval.first_seed == 10_000
     assert (config.eval.points, config.eval.curve_episodes) == (50, 20)
-    assert config.target is not None
-    assert config.published is not None
-    if "box2d" in gymnasium.spec(config.env.id).entry_point:
-        pytest.importorskip("Box2D")
-    assert gymnasium.spec(config.env.id).id == config.env.id
+    skip_without(config)
+    if not config.env.id.startswith(("vmas/", "pettingzoo/")):  # of which nobody publishes numbers to compare with
+        assert config.target is not None
+        assert config.published is not None or is_native(config.env.id)
+        assert gymnasium.spec(config.env.id).id == config.env.id
     assert config_from_yaml(config_to_yaml(config)) == config
     agent = make_agent(config, make_training_env(config))
     assert agent.config == config.agent
     assert agent.steps_per_iteration <= config.total_steps
-    if config.algorithm == "ppo":
+    if config.algorithm in ("ppo", "ippo", "mappo"):
         assert agent.steps_per_iteration % config.agent.num_minibatches == 0
 
 
@@ -39,7 +40,7 @@ def test_the_four_first_configs_are_there():
 
 @pytest.mark.parametrize("typo", ["ppo/cartpole-v1", "ppo/CartPole-v2", "CartPole-v1", "cartpole", "PPO/CARTPOLE-V1"])
 def test_unknown_names_suggest_the_nearest(typo):
-    with pytest.raises(UnknownConfigError, match=r"did you mean ppo/CartPole-v1"):
+    with pytest.raises(UnknownConfigError, match=r"did you mean 'ppo/CartPole-v1'"):
         config_path(typo)
 
 

@@ -37,7 +37,7 @@ def test_benchmarks_are_found_in_folders(made_up, tmp_path):
         ("{", "found no JSON"),
         ("[]", "expected a mapping"),
         ('{"name": 3}', "'name' should be a valid string"),
-        ('{"nam": "a"}', "unknown key 'nam'; did you mean name"),
+        ('{"nam": "a"}', "unknown key 'nam'; did you mean 'name'"),
     ],
 )
 def test_damage_names_the_entry(text, message, tmp_path):

@@ -4,7 +4,8 @@ import signal
 import pytest
 import torch
 
-from agents import PPO
+from agents import PPO, NonFiniteUpdateError
+from agents.checkpoint import load_checkpoint
 from envkit.errors import CheckpointError, EnvkitError, UnknownEnvError
 from zoo.building import make_env
 from zoo.curve import LearningCurve
@@ -155,3 +156,22 @@ def test_a_checkpoint_of_another_environment_is_refused(folder):
     folder.config.write_text(folder.config.read_text().replace("id: CartPole-v1", "id: Acrobot-v1"))
     with pytest.raises(EnvkitError):
         evaluate(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "small"),
+    [
+        ("ppo/CartPole-v1", TINY),
+        ("dqn/CartPole-v1", ["total_steps=512", "agent.learning_starts=100", "agent.steps_per_iteration=64"]),
+    ],
+)
+def test_an_update_that_is_not_finite_is_kept_to_be_looked_into(name, small, tmp_path, monkeypatch):
+    folder = RunFolder.create(tmp_path, "run")
+    config = find_config(name, [*small, "agent.lr=1e30"])
+    with pytest.raises(NonFiniteUpdateError, match="expected finite numbers"):
+        train(config, folder)
+    kept = load_checkpoint(folder.failed_update, "failed update")
+    assert kept["message"].startswith("loss ")
+    assert kept["rows"]["next"]["reward"].numel() > 0
+    assert kept["agent"]["config"]["lr"] == 1e30
+    assert json.loads(folder.metadata.read_text())["status"].startswith("failed: NonFiniteUpdateError: loss ")

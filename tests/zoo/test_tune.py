@@ -65,7 +65,7 @@ def test_settings_that_the_config_refuses_are_counted():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("{agent.lrr: {low: 1, high: 2}}", "'agent.lrr' is no entry of agent or env; did you mean agent.lr"),
+        ("{agent.lrr: {low: 1, high: 2}}", "'agent.lrr' is no entry of agent or env; did you mean 'agent.lr'"),
         ("{agent.lr: {low: 2, high: 1}}", "expected less than high 1, found 2"),
         ("{agent.lr: {low: 1}}", "expected low and high, or choices"),
         ("{agent.lr: {choices: []}}", "expected low and high, or choices"),

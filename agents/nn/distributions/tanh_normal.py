@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
+from agents.nn.distributions.boxed_normal import BoxedNormal
 from agents.nn.distributions.gaussian import draw_noise, log_density, sum_last
-from agents.nn.distributions.lean import LeanDistribution
 
 __all__ = ["TanhNormal"]
 
 
-class TanhNormal(LeanDistribution):
+class TanhNormal(BoxedNormal):
     """``low + (high - low) / 2 * (tanh(x) + 1)`` with ``x`` drawn from ``Normal(loc, scale)``.
 
     The change of variables is that of Haarnoja et al. 2018, appendix C (https://arxiv.org/abs/1801.01290).
@@ -47,12 +46,6 @@ class TanhNormal(LeanDistribution):
         True
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "loc": constraints.real,
-        "scale": constraints.positive,
-    }
-    has_rsample = True
-
     def __init__(
         self,
         loc: Tensor,
@@ -72,31 +65,7 @@ class TanhNormal(LeanDistribution):
         self.scale = scale
         self.event_dims = event_dims
         self._box = _make_box(_one_of("low", low, "min", min, -1.0), _one_of("high", high, "max", max, 1.0), loc)
-
-    @property
-    def low(self) -> float | Tensor:
-        """The lower bound."""
-        return self._box.low
-
-    @property
-    def high(self) -> float | Tensor:
-        """The upper bound."""
-        return self._box.high
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """The box between the bounds."""
-        return constraints.independent(constraints.interval(self.low, self.high), self.event_dims)
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """Shape of the parameters without the event dimensions."""
-        return self.loc.shape[: self.loc.ndim - self.event_dims]
-
-    @property
-    def event_shape(self) -> torch.Size:
-        """The last ``event_dims`` dimensions of the parameters."""
-        return self.loc.shape[self.loc.ndim - self.event_dims :]
+        self.low, self.high = self._box.low, self._box.high
 
     @property
     def deterministic_sample(self) -> Tensor:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
+from agents.nn.distributions.boxed_normal import BoxedNormal
 from agents.nn.distributions.gaussian import HALF_LOG_TWO_PI, log_density, sum_last
-from agents.nn.distributions.lean import LeanDistribution
 
 __all__ = ["TruncatedNormal"]
 
 
-class TruncatedNormal(LeanDistribution):
+class TruncatedNormal(BoxedNormal):
     """``Normal(loc, scale)`` under the condition that the value lies between ``low`` and ``high``.
 
     With ``a`` and ``b`` the standardised bounds and ``Z = cdf(b) - cdf(a)``, the density is ``normal(x) / Z``; values
@@ -43,12 +40,6 @@ class TruncatedNormal(LeanDistribution):
         tensor([-inf, -inf, -inf, -inf])
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "loc": constraints.real,
-        "scale": constraints.positive,
-    }
-    has_rsample = True
-
     def __init__(
         self,
         loc: Tensor,
@@ -72,21 +63,6 @@ class TruncatedNormal(LeanDistribution):
         above = a > 0.0
         self._side = torch.where(above, -1.0, 1.0).to(loc.dtype)
         self._lower, self._upper = torch.where(above, -b, a), torch.where(above, -a, b)
-
-    @property
-    def support(self) -> Any:
-        """The box between the bounds."""
-        return constraints.independent(constraints.interval(self.low, self.high), self.event_dims)
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """Shape of the parameters without the event dimensions."""
-        return self.loc.shape[: self.loc.ndim - self.event_dims]
-
-    @property
-    def event_shape(self) -> torch.Size:
-        """The last ``event_dims`` dimensions of the parameters."""
-        return self.loc.shape[self.loc.ndim - self.event_dims :]
 
     @property
     def mode(self) -> Tensor:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from agents import A2C, PPO, REINFORCE, reward_to_go
-from agents.state_tree import split_state
 from envkit import SerialEnv
 
 AGENTS = {
@@ -34,18 +33,6 @@ def make(request, kind, tools):
     return make
 
 
-def learnt(agent):
-    return split_state({name: part.state_dict() for name, part in agent._parts().items()})[1]
-
-
-def interrupt_at(iteration):
-    def interrupt(metrics):
-        if metrics["iteration"] == iteration:
-            raise InterruptedError
-
-    return interrupt
-
-
 def test_same_seed_same_numbers(make, tools):
     records = [tools.records(make(seed=seed), max_iters=8) for seed in (3, 3, 4)]
     assert records[0] == records[1] != records[2]
@@ -56,12 +43,12 @@ def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(make, tools, t
     expected = tools.records(whole, max_iters=9)
     agent = make()
     with pytest.raises(InterruptedError):
-        agent.train(max_iters=9, callback=interrupt_at(4))
+        agent.train(max_iters=9, callback=tools.interrupt_at(4))
     agent.save(tmp_path / "agent.safetensors")
     torch.rand(7)
     loaded = type(agent).load(tmp_path / "agent.safetensors", make(seed=9).env)
     assert tools.records(loaded, max_iters=9) == expected[4:]
-    assert tools.same(learnt(loaded), learnt(whole))
+    assert tools.same(tools.learnt(loaded), tools.learnt(whole))
 
 
 def test_from_config(kind, tools):

@@ -64,7 +64,7 @@ every_env = pytest.mark.parametrize("make", ENVS.values(), ids=ENVS)
         ("steps_per_env", [0, -1], "at least 1"),
         ("num_minibatches", [0, -1], "at least 1"),
         ("epochs", [0, -1], "at least 1"),
-        ("gamma", [-0.1, 1.01, math.nan], "a number from 0 to 1"),
+        ("gamma", [-1.01, 1.01, math.nan], "a number from -1 to 1"),
         ("gae_lambda", [-0.1, 1.01, math.nan], "a number from 0 to 1"),
         ("lr", [-1e-3, math.nan], "at least 0"),
         ("clip_epsilon", [-0.2, math.nan], "at least 0"),
@@ -82,7 +82,7 @@ def test_values_out_of_range(name, values, expected):
 
 
 def test_the_value_that_was_found_is_named():
-    with pytest.raises(ValueError, match=r"gamma: expected a number from 0 to 1, found 1\.5$"):
+    with pytest.raises(ValueError, match=r"gamma: expected a number from -1 to 1, found 1\.5$"):
         PPOConfig(gamma=1.5)
 
 

@@ -5,6 +5,7 @@ The victim is forked from this process, and leads a session of its own, by which
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
 ]
 
+PR_SET_PDEATHSIG = 1
 GONE = 5.0  # seconds; the promise is 2, on a machine that does nothing else
 
 
@@ -37,6 +39,7 @@ class Victim:
         if self.pid == 0:
             code = 1
             try:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # tests may be killed themselves
                 os.setsid()
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 log = os.open(output, os.O_CREAT | os.O_WRONLY)

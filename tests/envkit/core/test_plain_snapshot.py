@@ -31,6 +31,13 @@ IDS = ["CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "FrozenLake
 MUJOCO = ["HalfCheetah-v5", "Ant-v5", "InvertedDoublePendulum-v5"]
 
 
+class Thing:
+    """Something that is a key for being that very thing."""
+
+    def __init__(self):
+        self.size = 1
+
+
 class Drawing(EnvBase):
     """Draws from generators of every kind, and keeps things in containers of every kind."""
 
@@ -42,6 +49,8 @@ class Drawing(EnvBase):
         self.python, self.old, self.new = random.Random(0), np.random.RandomState(0), np.random.default_rng(0)
         self.seen = {"last": collections.deque([0.0], maxlen=3), ("a", 1): {1, 2}, "words": np.array(["up", "down"])}
         self.alias = self.seen["last"]
+        self.thing = Thing()
+        self.ranks, self.kinds = {self.thing: 2, (Thing(), "second"): 3}, [{int, float}]
 
     def _draw(self):
         drawn = [self.python.random(), self.old.rand(), self.new.random(), torch.rand((), generator=self.ours).item()]
@@ -110,8 +119,15 @@ def test_mujoco(name, tools):
 
 def test_what_is_one_object_stays_one():
     env = Drawing()
+    env.thing.size = 5
+    env.ranks[env.thing] = 7
     other = Drawing()
     restore_plain_snapshot(other, plain_snapshot(env))
+    assert next(iter(other.ranks)) is other.thing
+    assert other.ranks[other.thing] == 7
+    assert other.thing.size == 5
+    assert [type(key) for key in other.ranks] == [Thing, tuple]
+    assert other.kinds == [{int, float}]
     assert other.alias is other.seen["last"]
     assert other.seen["last"].maxlen == 3
     assert other.seen["a", 1] == {1, 2}
@@ -132,7 +148,7 @@ def test_what_cannot_be_read_is_named():
     with pytest.raises(TypeError, match=r"\['odd'\]: expected something whose state can be read, found .*Slotted"):
         plain_snapshot(env)
     env.odd = {Slotted(): 1}
-    with pytest.raises(TypeError, match=r"expected plain keys, found .*Slotted"):
+    with pytest.raises(TypeError, match=r"a key of .*\['odd'\]: expected something whose state .* found .*Slotted"):
         plain_snapshot(env)
     env.odd = np.array([object()])
     with pytest.raises(TypeError, match="expected numbers or strings, found an array of object"):

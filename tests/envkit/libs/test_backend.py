@@ -8,8 +8,8 @@ import types
 import gymnasium
 import pytest
 
-from envkit import GymEnv, gym_backend, set_gym_backend
-from envkit.errors import MissingDependencyError
+from envkit import GymEnv, GymWrapper, gym_backend, set_gym_backend
+from envkit.errors import MissingDependencyError, UnknownEnvError
 
 
 def test_default():
@@ -27,11 +27,7 @@ def ancestor(monkeypatch):
         return gymnasium.make(name, **kwargs)
 
     module.make = make
-    adapter = types.ModuleType("shimmy.openai_gym_compatibility")
-    adapter.GymV26CompatibilityV0 = lambda env: env
     monkeypatch.setitem(sys.modules, "gym", module)
-    monkeypatch.setitem(sys.modules, "shimmy", types.ModuleType("shimmy"))
-    monkeypatch.setitem(sys.modules, "shimmy.openai_gym_compatibility", adapter)
     return module
 
 
@@ -70,18 +66,17 @@ def test_not_installed(monkeypatch):
         GymEnv("CartPole-v1")
 
 
-def test_no_adapter(ancestor, monkeypatch):
-    monkeypatch.setitem(sys.modules, "shimmy.openai_gym_compatibility", None)
-    with set_gym_backend("gym"), pytest.raises(MissingDependencyError, match="needs shimmy"):
-        GymEnv("CartPole-v1")
-
-
 def test_the_real_ancestor():
     gym = pytest.importorskip("gym")
-    pytest.importorskip("shimmy")
     with set_gym_backend(gym):
         env = GymEnv("CartPole-v1")
     env.set_seed(0)
     twin = GymEnv("CartPole-v1")
     twin.set_seed(0)
     assert bool((env.rollout(50)["observation"] == twin.rollout(50)["observation"]).all())
+    env = GymWrapper(gym.make("CartPole-v1", disable_env_checker=True))
+    env.set_seed(0)
+    twin.set_seed(0)
+    assert bool((env.rollout(50) == twin.rollout(50)).all())
+    with set_gym_backend(gym), pytest.raises(UnknownEnvError, match="gym's registry; did you mean 'CartPole-v1'"):
+        GymEnv("CartPole-v9")

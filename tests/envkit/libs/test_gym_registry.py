@@ -23,11 +23,12 @@ REASONS = {
     "MuJoCo": "needs the extra gymnasium[mujoco]",
 }
 PLAIN = ["Acrobot-v1", "Blackjack-v1", "CartPole-v1", "FrozenLake-v1", "MountainCar-v0", "Pendulum-v1"]
-IDS = sorted(
-    name
-    for name, spec in gymnasium.registry.items()
+IN_JAX = ("phys2d/", "tabular/")
+IDS = [
+    pytest.param(name, marks=pytest.mark.jax) if name.startswith(IN_JAX) else name
+    for name, spec in sorted(gymnasium.registry.items())
     if "gymnasium" in str(spec.entry_point) or callable(spec.entry_point)
-)
+]
 
 
 def make(name: str) -> gymnasium.Env:

@@ -13,6 +13,7 @@ from envkit import (
     AcrobotEnv,
     CartPoleEnv,
     Compose,
+    ConnectFourEnv,
     InitTracker,
     LLMEnv,
     LLMHashingEnv,
@@ -32,15 +33,17 @@ SEED, STEPS, BATCH = 3, 25, 6
 FACTORIES = {
     "acrobot": AcrobotEnv,
     "cartpole": CartPoleEnv,
+    "connect_four": ConnectFourEnv,
+    "connect_four_self": lambda **kw: ConnectFourEnv(True, opponent="self", include_observation=True, **kw),
     "llm": lambda **kw: LLMEnv(vocab_size=5, prompts=[[1], [2, 3]], max_tokens=7, eos=0, **kw),
     "mountain_car": MountainCarEnv,
     "mountain_car_continuous": MountainCarContinuousEnv,
     "pendulum": PendulumEnv,
     "pendulum_cos_sin": lambda **kw: PendulumEnv(cos_sin=True, **kw),
     "tictactoe": TicTacToeEnv,
+    "tictactoe_minimax": lambda **kw: TicTacToeEnv(True, opponent="minimax", player=None, **kw),
     "tictactoe_single_player": lambda **kw: TicTacToeEnv(single_player=True, **kw),
 }
-GAMES = ("tictactoe", "tictactoe_single_player")
 every = pytest.mark.parametrize("name", FACTORIES)
 
 
@@ -124,7 +127,7 @@ def test_any_batch_size(name, size):
 def test_elements_of_a_batch_do_not_touch_each_other(name):
     env = seeded(name)
     td = env.rand_action(env.reset(several()))
-    if name == "tictactoe_single_player":
+    if name in ("tictactoe_minimax", "tictactoe_single_player"):
         pytest.skip("the other player draws its moves for the whole batch")
     whole = env.step(td.clone())["next"]
     for i in range(BATCH):

@@ -143,3 +143,25 @@ def test_entropy_says_what_to_do():
 def test_values_never_broadcast(shape):
     with pytest.raises(ValueError, match=r"\*\[5, 2\]\], found"):
         TanhNormal(torch.zeros(5, 2), torch.ones(5, 2)).log_prob(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("bounds", [{}, {"low": -2.0, "high": 3.0}, {"low": torch.tensor([-1.0, 0.0]), "high": 4.0}])
+def test_values_come_with_their_density(bounds):
+    loc, scale = torch.randn(50, 2), torch.rand(50, 2) + 0.1
+    torch.manual_seed(3)
+    value, density = TanhNormal(loc, scale, **bounds).rsample_with_log_prob()
+    torch.manual_seed(3)
+    assert torch.equal(value, TanhNormal(loc, scale, **bounds).rsample())
+    assert density.shape == (50,)
+    torch.testing.assert_close(density, TanhNormal(loc, scale, **bounds).log_prob(value), rtol=1e-3, atol=1e-3)
+
+
+def test_the_density_of_a_value_is_differentiable_with_the_noise_held():
+    loc = torch.zeros(4, 1, dtype=torch.float64, requires_grad=True)
+    scale = torch.full((4, 1), 0.5, dtype=torch.float64, requires_grad=True)
+
+    def density(loc, scale):
+        torch.manual_seed(1)
+        return TanhNormal(loc, scale, low=-2.0, high=2.0).rsample_with_log_prob()
+
+    assert torch.autograd.gradcheck(density, (loc, scale))

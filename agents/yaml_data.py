@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from zoo.errors import ConfigError
+from agents.plain_files import MAX_BYTES
 
-__all__ = ["MAX_BYTES", "Document", "dump_yaml", "parse_yaml", "read_yaml"]
-
-MAX_BYTES = 1_000_000
+__all__ = ["Document", "dump_yaml", "parse_yaml"]
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -62,6 +59,10 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_int
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_float)
 
 
+class _PlacedError(ValueError):
+    """What is wrong, and where."""
+
+
 @dataclass(frozen=True)
 class Document:
     """What a YAML text says, and where.
@@ -84,14 +85,14 @@ def parse_yaml(text: str, source: str = "YAML") -> Document:
         source: Where the text came from, for error messages.
 
     Raises:
-        ConfigError: The text is no YAML, or not plain data.
+        ValueError: The text is no YAML, or not plain data.
 
     Example:
         >>> parse_yaml("lr: 1e-3\\nsizes: [64, 64]").data
         {'lr': 0.001, 'sizes': [64, 64]}
     """
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{source}: {len(text):,} characters, expected at most {MAX_BYTES:,}")
+        raise ValueError(f"{source}: {len(text):,} characters, expected at most {MAX_BYTES:,}")
     lines: dict[tuple[str | int, ...], int] = {}
     loader = None
     try:
@@ -104,13 +105,13 @@ def parse_yaml(text: str, source: str = "YAML") -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise ConfigError(f"{where}: {error.problem}") from error
+        raise ValueError(f"{where}: {error.problem}") from error
+    except _PlacedError as error:
+        raise ValueError(str(error)) from None
     except (yaml.YAMLError, KeyError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{source}: {error}") from error
+        raise ValueError(f"{source}: {error}") from error
     except RecursionError:
-        raise ConfigError(f"{source}: nested too deeply") from None
+        raise ValueError(f"{source}: nested too deeply") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -119,7 +120,7 @@ def parse_yaml(text: str, source: str = "YAML") -> Document:
 def _index(node: Any, path: tuple[str | int, ...], lines: dict, source: str) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
     if node.tag not in _TAGS:
-        raise ConfigError(f"{source}:{node.start_mark.line + 1}: plain data has no tag {node.tag!r}")
+        raise _PlacedError(f"{source}:{node.start_mark.line + 1}: plain data has no tag {node.tag!r}")
     if isinstance(node, yaml.SequenceNode):
         for position, item in enumerate(node.value):
             _index(item, (*path, position), lines, source)
@@ -128,30 +129,12 @@ def _index(node: Any, path: tuple[str | int, ...], lines: dict, source: str) -> 
             line = key.start_mark.line + 1
             if key.tag != "tag:yaml.org,2002:str":
                 found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                raise ConfigError(f"{source}:{line}: expected a word as key, found {found}; quote it if it is one")
+                raise _PlacedError(f"{source}:{line}: expected a word as key, found {found}; quote it if it is one")
             entry = (*path, key.value)
             if entry in lines:
-                raise ConfigError(f"{source}:{line}: {key.value!r} is given twice, first on line {lines[entry]}")
+                raise _PlacedError(f"{source}:{line}: {key.value!r} is given twice, first on line {lines[entry]}")
             lines[entry] = line
             _index(value, entry, lines, source)
-
-
-def read_yaml(path: Path) -> Document:
-    """Parse a YAML file of at most one megabyte; see :func:`parse_yaml`.
-
-    Raises:
-        ConfigError: The file cannot be read, is too large, or is not plain data.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES:,} bytes")
-        return parse_yaml(content.decode("utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def dump_yaml(data: Any) -> str:
@@ -162,4 +145,4 @@ def dump_yaml(data: Any) -> str:
         name: ppo/CartPole-v1
         seed: 0
     """
-    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, width=110)
