@@ -8,7 +8,7 @@ from typing import Any
 from tensordict import NestedKey, TensorDictBase
 
 from envkit.batched.async_slots import CLOSING, Desk, Order
-from envkit.batched.base import options_of_each, stacked
+from envkit.batched.base import options_of_each, together
 from envkit.batched.told import ToldBatch
 from envkit.core.env import EnvBase
 from envkit.core.masks import Masks, any_true, read_masks
@@ -106,7 +106,7 @@ class SlotBatch(ToldBatch):
         return self._together(outs, [*plan.observation_keys, *plan.reward_keys, *plan.done_keys])
 
     def _together(self, outs: list[TensorDictBase], keys: list[NestedKey]) -> TensorDictBase:
-        return self._at_home(stacked([out.select(*keys) for out in outs], self.fits_rows))
+        return self._at_home(together(outs, self.plan, keys, self.fits_rows))
 
     def _at_home(self, out: TensorDictBase) -> TensorDictBase:
         return out if self._device is None else out.to(self._device)

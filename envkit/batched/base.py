@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from tensordict import LazyStackedTensorDict, TensorDictBase
+from tensordict import LazyStackedTensorDict, NestedKey, TensorDictBase
 
 from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
+from envkit.core.plan import Plan, path_of
 from envkit.core.row_env import RowEnv
 from envkit.core.values import MODES
 
@@ -25,6 +26,7 @@ __all__ = [
     "seed_one",
     "set_nonfinite",
     "stacked",
+    "together",
 ]
 
 
@@ -196,6 +198,17 @@ def options_of_each(
 def stacked(outs: list[TensorDictBase], one_layout: bool) -> TensorDictBase:
     """The data of the envs as that of the batch; lazily, where it has no layout in common."""
     return torch.stack(outs) if one_layout else LazyStackedTensorDict.lazy_stack(outs, 0)  # type: ignore[arg-type, return-value]
+
+
+def together(outs: list[TensorDictBase], plan: Plan, keys: Sequence[NestedKey], one_layout: bool) -> TensorDictBase:
+    """Entries of the envs' data as those of the batch.
+
+    Groups of unequal elements are taken whole, with what only some of the elements have.
+    """
+    groups = [path_of(group) for group in plan.unequal]
+    keys = [key for key in keys if not any(path_of(key)[: len(group)] == group for group in groups)]
+    parts = [out.select(*keys, *[group for group in groups if out.get(group, None) is not None]) for out in outs]
+    return stacked(parts, one_layout)
 
 
 def makers(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tensordict import TensorDictBase
 
-from envkit.batched.base import BatchedEnv, makers, most_lenient, options_of_each, seed_one, set_nonfinite, stacked
+from envkit.batched.base import BatchedEnv, makers, most_lenient, options_of_each, seed_one, set_nonfinite, together
 from envkit.batched.equal_specs import refuse_unequal, specs_of
 from envkit.batched.generators import generators_of
 from envkit.core.env import EnvBase
@@ -124,7 +124,7 @@ class SerialEnv(BatchedEnv):
                 outs.append(env.plan.root_spec.zero() if part is None else env.plan.root_spec.zero().update(part))
         kept = [key for key in plan.kept if all(out.get(key, None) is not None for out in outs)]
         keys = [*plan.observation_keys, *plan.done_keys, *kept]
-        return stacked([out.select(*keys) for out in outs], self.fits_rows)
+        return together(outs, plan, keys, self.fits_rows)
 
     def _step_apart(self, tensordict: TensorDictBase, masks: Masks | None) -> TensorDictBase:
         plan, outs = self.plan, []
@@ -134,7 +134,7 @@ class SerialEnv(BatchedEnv):
             step = functools.partial(env.next_of, part.exclude(*own), None, None if whole else own, strict=False)
             outs.append(generators_of(env).call(step))
         keys = [*plan.observation_keys, *plan.reward_keys, *plan.done_keys]
-        return stacked([out.select(*keys) for out in outs], self.fits_rows)
+        return together(outs, plan, keys, self.fits_rows)
 
     def set_seed(self, seed: int | None, static_seed: bool = False) -> int | None:
         """Seeds the first env with ``seed``, each other with what its neighbour returned; returns the last one's."""

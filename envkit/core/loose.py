@@ -176,9 +176,7 @@ class LooseRunner(Loop):
             for row, step in enumerate(self._steps[:stop]):
                 seen = step.exclude(*self.plan.action_keys, *self._answers, *hidden)
                 _look_for_nan(self.env, seen, row)
-        out: Any = LazyStackedTensorDict.lazy_stack(self._steps[:stop], dim)
-        out.names = [*[None] * dim, "time"]
-        return out
+        return LazyStackedTensorDict(*self._steps[:stop], stack_dim=dim, stack_dim_name="time")
 
 
 def _look_for_nan(env: EnvBase, step: TensorDictBase, row: int) -> None:

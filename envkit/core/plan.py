@@ -204,6 +204,12 @@ class Plan:
         self.root_spec = _merge(state, observation, done, action).lock_()
         self.next_spec = _merge(observation, reward, done).lock_()
         self.levels = [path_of(key) for key in self.root_spec.keys(True) if isinstance(self.root_spec[key], Composite)]
+        # Levels of a shape of their own, as groups of agents are; authors may leave it to the specs.
+        self._groups = [
+            (key, level.shape)
+            for key, level in self.next_spec.items(True)
+            if type(level) is Composite and level.shape != batch_size and -1 not in level.shape
+        ]
         self.carried = [*self.observation_keys]
         self.kept = [key for key in self.state_keys if key not in self.carried]
         self.unequal = [key for key, _ in _stacks(self.root_spec)]
@@ -318,6 +324,10 @@ class Plan:
                 raise EnvDataError(
                     f"{key!r} returned by the env's {method}: expected dtype {dtype}, found {value.dtype}"
                 )
+        for key, size in self._groups:
+            group = peek(out, key)
+            if type(group) is TensorDict and group.batch_size != size:
+                group.batch_size = size
         for key in self._data_keys:
             if key not in out.keys(True):
                 raise self._missing(key, out, method)

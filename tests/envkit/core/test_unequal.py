@@ -13,6 +13,7 @@ from envkit import (
     Composite,
     EnvBase,
     RewardSum,
+    SerialEnv,
     StepCounter,
     TransformedEnv,
     Unbounded,
@@ -225,3 +226,17 @@ def test_nan_that_the_policy_writes_is_its_own_affair():
         return env.rand_action(td).set("note", torch.full((1,), float("nan")))
 
     assert env.rollout(3, policy).batch_size == torch.Size([3])
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_batches_of_them_have_all_their_entries(apart):
+    def layout(step):
+        return [{key: value.shape for key, value in agent.items()} for agent in step["next", "agents"].unbind(0)]
+
+    found = SerialEnv(2, lambda: Unequal(apart=apart)).rollout(3)
+    assert found.names == [None, "time"]
+    assert found.batch_size == (2, 3)
+    expected = layout(Unequal(apart=apart).rollout(3)[0])
+    assert "arm" in expected[1]
+    for step in found.unbind(1):
+        assert [layout(row) for row in step.unbind(0)] == [expected, expected]
