@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.nn.mlp import _make_norm
+from agents.nn.mlp import make_norm
 
 __all__ = ["ConvNet", "SquashDims"]
 
@@ -118,7 +118,7 @@ class ConvNet(nn.Sequential):
             else:
                 layers.append(nn.Conv2d(channels_in, channels, kernel, **options))
             if norm_class is not None:
-                layers.append(_make_norm(norm_class, channels, norm_kwargs or {}).to(device=device, dtype=dtype))
+                layers.append(make_norm(norm_class, channels, norm_kwargs or {}).to(device=device, dtype=dtype))
             layers.append(activation_class(**(activation_kwargs or {})))
             channels_in = channels
         if aggregator_class is not None:

@@ -100,7 +100,7 @@ class MLP(nn.Sequential):
                 if dropout is not None:
                     layers.append(nn.Dropout(dropout))
                 if norm_class is not None:
-                    norm = _make_norm(norm_class, width, norm_kwargs or {})
+                    norm = make_norm(norm_class, width, norm_kwargs or {})
                     layers.append(norm.to(device=device, dtype=dtype))
                 layers.append(activation_class(**(activation_kwargs or {})))
             width_in = width
@@ -170,7 +170,7 @@ def _make_layer(
     return nn.LazyLinear(width_out, **options)
 
 
-def _make_norm(norm_class: Callable[..., nn.Module], width: int, options: dict[str, Any]) -> nn.Module:
+def make_norm(norm_class: Callable[..., nn.Module], width: int, options: dict[str, Any]) -> nn.Module:
     first_argument = next(iter(inspect.signature(norm_class).parameters), None)
     if first_argument in SIZE_ARGUMENTS and first_argument not in options:
         return norm_class(width, **options)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from envkit.core.row_env import RowEnv
-from envkit.errors import MissingDependencyError, UnknownEnvError, UnsupportedSpaceError
+from envkit.errors import MissingDependencyError, UnknownEnvError
 from envkit.libs.class_property import class_property
 from envkit.libs.dm_control_rows import DMControlRows
+from envkit.libs.dm_specs import spec_from_array
 from envkit.libs.simulator import SimulatorEnv, import_simulator
-from envkit.specs import Bounded, Categorical, Composite, TensorSpec, Unbounded
-from envkit.specs.convert import torch_dtype
+from envkit.specs import Bounded, Categorical, Composite, Unbounded
 from envkit.spelling import did_you_mean
 from envkit.storage import Slab
 
@@ -99,13 +99,13 @@ class DMControlWrapper(SimulatorEnv, RowEnv):
         observed = env.observation_spec()
         self._named = isinstance(observed, Mapping)
         named = observed if self._named else {"observation": observed}
-        specs = {name: _leaf(name, part) for name, part in named.items()}
+        specs = {name: spec_from_array(name, part) for name, part in named.items()}
         self._simulator_spec = Composite() if from_pixels and pixels_only else Composite(specs)
         spec = self._simulator_spec.clone()
         if from_pixels:
             spec["pixels"] = Bounded(0, 255, shape=self.render().shape, dtype=torch.uint8)
         self.observation_spec = spec
-        action = _leaf("action", env.action_spec())
+        action = spec_from_array("action", env.action_spec())
         if isinstance(action, Categorical) and not categorical_action_encoding:
             action = action.to_one_hot_spec()
         self.full_action_spec = Composite(action=action)
@@ -243,22 +243,6 @@ class DMControlEnv(DMControlWrapper):
 
     def _describe(self) -> str:
         return f"{self.env_name}/{self.task_name}"
-
-
-def _leaf(name: str, spec: Any) -> TensorSpec:
-    """The spec of a dm_env one, a number being a vector of one."""
-    if not hasattr(spec, "dtype") or not hasattr(spec, "shape"):
-        raise UnsupportedSpaceError(f"{name!r}: expected a dm_env.specs.Array, found {type(spec).__name__}")
-    if np.dtype(spec.dtype).kind not in "biuf":
-        raise UnsupportedSpaceError(f"{name!r}: expected numbers, found {spec}")
-    dtype = torch_dtype(spec.dtype)
-    if hasattr(spec, "num_values"):
-        return Categorical(int(spec.num_values), tuple(spec.shape), dtype=dtype)
-    shape = tuple(spec.shape) or (1,)
-    low, high = getattr(spec, "minimum", -np.inf), getattr(spec, "maximum", np.inf)
-    if np.isneginf(low).all() and np.isposinf(high).all():
-        return Unbounded(shape, dtype=dtype)
-    return Bounded(low, high, shape, dtype=dtype)
 
 
 def _load(domain: str, task: str, task_kwargs: Mapping[str, Any], recipe: Mapping[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import torch
 from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
 from envkit.errors import MissingDependencyError, ResetNeededError, UnknownEnvError, UnsupportedSpaceError
+from envkit.libs.attributes import ForwardsAttributes
 from envkit.libs.numpy_rows import row_reader
 from envkit.specs import Categorical, Composite, TensorSpec, Unbounded, spec_from_space
 from envkit.spelling import did_you_mean
@@ -23,7 +24,7 @@ __all__ = ["MultiThreadedEnv", "MultiThreadedEnvWrapper"]
 SEEDS = 2**31  # those of a pool are below this number
 
 
-class MultiThreadedEnvWrapper(RowEnv):
+class MultiThreadedEnvWrapper(ForwardsAttributes, RowEnv):
     """An env with a batch out of a pool of EnvPool, whose envs run in C++ threads.
 
     Keys are those of :class:`~envkit.GymWrapper`, each with the batch size ``(num_envs,)``, and so are their meanings:
@@ -96,16 +97,8 @@ class MultiThreadedEnvWrapper(RowEnv):
         self._pool.close()
         super().close()
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "_pool" not in self.__dict__ or self.is_closed:
-                raise
-            try:
-                return getattr(self._pool.env, name)
-            except AttributeError:
-                raise AttributeError(f"neither {type(self).__name__} nor the wrapped pool has {name!r}") from None
+    def _simulator(self) -> Any:
+        return self._pool.env if "_pool" in vars(self) else None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._pool.name}, batch_size={list(self.batch_size)}, device={self.device})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -18,9 +17,11 @@ from envkit.core.masks import Masks
 from envkit.core.row_env import RowEnv
 from envkit.core.rows import RowPort
 from envkit.errors import EnvDataError
+from envkit.libs.attributes import ForwardsAttributes
 from envkit.libs.backend import make_gymnasium
 from envkit.libs.info import ReadsInfo
 from envkit.libs.numpy_rows import row_reader, row_writer
+from envkit.libs.simulator_copies import simulator_copied
 from envkit.libs.translate import is_legacy, translate
 from envkit.specs import Bounded, Categorical, Composite, TensorSpec, Unbounded, spec_from_space
 from envkit.storage import Slab
@@ -34,7 +35,7 @@ BOOLS = (bool, np.bool_)
 NUMBERS = (float, int, np.float64, np.float32, np.int64, np.int32)
 
 
-class GymWrapper(ReadsInfo, RowEnv):
+class GymWrapper(ForwardsAttributes, ReadsInfo, RowEnv):
     """An env out of a Gymnasium env.
 
     Observations go under ``"observation"``, or under their own names if the space is a ``Dict``; rewards are float32 of
@@ -134,12 +135,12 @@ class GymWrapper(ReadsInfo, RowEnv):
         return self._env.render()
 
     def _copied(self, kept: tuple) -> tuple:
-        return copy.deepcopy(kept, _simulator_copied(kept[0]["_env"].unwrapped, {}))
+        return copy.deepcopy(kept, simulator_copied(kept[0]["_env"].unwrapped, {}))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy at the same point of the same episode; or where the simulator only makes a new one, at the start."""
         with suppress(Exception):  # whatever it holds that cannot be copied
-            memo.update(_simulator_copied(self._env.unwrapped, {**memo}))
+            memo.update(simulator_copied(self._env.unwrapped, {**memo}))
         twin = memo[id(self)] = object.__new__(type(self))
         twin.__dict__.update(copy.deepcopy(vars(self), memo))
         return twin
@@ -150,46 +151,11 @@ class GymWrapper(ReadsInfo, RowEnv):
             self._env.close()
         super().close()
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "_env" not in self.__dict__:
-                raise
-            try:
-                return self._env.get_wrapper_attr(name)
-            except AttributeError:
-                raise AttributeError(
-                    f"neither {type(self).__name__} nor the wrapped {self._env} has {name!r}"
-                ) from None
+    def _simulator_attribute(self, simulator: gymnasium.Env, name: str) -> Any:
+        return simulator.get_wrapper_attr(name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(env={self._env}, batch_size={self.batch_size}, device={self.device})"
-
-
-def _simulator_copied(bare: gymnasium.Env, memo: dict[int, Any]) -> dict[int, Any]:
-    """Copies a simulator, and returns ``memo`` with the copy in it, for whatever refers to it to be copied.
-
-    Many simulators copy themselves as a new one made with the same arguments (EzPickle), which loses their state. What
-    pygame draws on cannot be copied: the copy has none, as before it first draws.
-    """
-    if id(bare) in memo:
-        return memo
-    twin = memo[id(bare)] = object.__new__(type(bare))
-    kept = {name: value for name, value in vars(bare).items() if not _is_drawn_on(value)}
-    # It is None where __init__ says so, and else not there at all: simulators look for either.
-    inits = [vars(kind).get("__init__") for kind in type(bare).__mro__]
-    named = {name for init in inits if isinstance(init, FunctionType) for name in init.__code__.co_names}
-    drawn_on = [name for name in vars(bare) if name not in kept and name in named]
-    twin.__dict__.update(copy.deepcopy(kept, memo), **dict.fromkeys(drawn_on))
-    return memo
-
-
-def _is_drawn_on(value: Any) -> bool:
-    """Whether something is pygame's: a surface, a clock, a font, or images in a list or a dict."""
-    if isinstance(value, (list, tuple, dict)):
-        return any(map(_is_drawn_on, value.values() if isinstance(value, dict) else value))
-    return type(value).__module__.partition(".")[0] == "pygame"
 
 
 class GymEnv(GymWrapper):

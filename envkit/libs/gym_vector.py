@@ -13,13 +13,14 @@ from tensordict import TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.errors import EnvDataError, ResetNeededError
+from envkit.libs.attributes import ForwardsAttributes
 from envkit.libs.translate_vector import translate_vector
 from envkit.specs import Categorical, Composite, Unbounded, spec_from_space
 
 __all__ = ["GymVectorWrapper"]
 
 
-class GymVectorWrapper(EnvBase):
+class GymVectorWrapper(ForwardsAttributes, EnvBase):
     """An env with a batch out of a Gymnasium vector env.
 
     Keys are those of :class:`~envkit.GymWrapper`, each with the batch size ``(num_envs,)``. Whichever way the vector
@@ -221,14 +222,6 @@ class GymVectorWrapper(EnvBase):
         if not self.is_closed:
             self._env.close()
         super().close()
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "_env" not in self.__dict__:
-                raise
-            return getattr(self._env, name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(env={self._env}, batch_size={list(self.batch_size)}, device={self.device})"

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from envkit.core.native_env import NativeEnv
 from envkit.core.plan import path_of
 from envkit.errors import SpecError
+from envkit.libs.attributes import ForwardsAttributes
 from envkit.libs.jax_arrays import Tree
 from envkit.libs.jax_program import Program
 from envkit.specs import Binary, Categorical, Composite, TensorSpec, Unbounded
@@ -20,7 +21,7 @@ from envkit.specs.convert import torch_dtype
 __all__ = ["JaxEnv", "check_layers", "plain_leaf"]
 
 
-class JaxEnv(NativeEnv):
+class JaxEnv(ForwardsAttributes, NativeEnv):
     """Base of envs around a simulator whose reset and step are pure functions of JAX.
 
     The simulator's state is an entry of the data, ``"state"``: a step reads it there, whatever happened in between, and
@@ -101,19 +102,8 @@ class JaxEnv(NativeEnv):
     def _simulation(self) -> dict[str, Any]:
         return {"_random": self._random}
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "_program" not in self.__dict__:
-                raise
-            try:
-                return getattr(self._program.simulator, name)
-            except AttributeError:
-                raise AttributeError(
-                    f"neither {type(self).__name__} nor the wrapped {type(self._program.simulator).__name__} has "
-                    f"{name!r}"
-                ) from None
+    def _simulator(self) -> Any:
+        return self._program.simulator if "_program" in vars(self) else None
 
 
 class _Step(torch.autograd.Function):

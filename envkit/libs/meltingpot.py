@@ -15,7 +15,7 @@ from envkit.core.groups import MarlGroupMapType
 from envkit.errors import MissingDependencyError, ResetNeededError, UnknownEnvError
 from envkit.libs.agent_groups import GroupMap, agent_groups
 from envkit.libs.class_property import class_property
-from envkit.libs.dm_control import _leaf
+from envkit.libs.dm_specs import spec_from_array
 from envkit.libs.simulator import SimulatorEnv, import_simulator
 from envkit.specs import Categorical, Composite, TensorSpec, Unbounded
 from envkit.spelling import did_you_mean
@@ -93,13 +93,13 @@ class MeltingpotWrapper(SimulatorEnv):
             group: [self.agent_names.index(name) for name in names] for group, names in self.group_map.items()
         }
         self._world = [name for name in seen[0] if name.startswith(WORLD)]
-        root = Composite({name.removeprefix(WORLD): _leaf(name, seen[0][name]) for name in self._world})
+        root = Composite({name.removeprefix(WORLD): spec_from_array(name, seen[0][name]) for name in self._world})
         action, reward = Composite(), Composite()
         for group, members in self._members.items():
             count = len(members)
             one = _alike(group, {self.agent_names[i]: _observed(seen[i]) for i in members})
             root[group] = Composite(observation=one).expand(count)
-            act: Any = _alike(group, {self.agent_names[i]: _leaf("action", acts[i]) for i in members})
+            act: Any = _alike(group, {self.agent_names[i]: spec_from_array("action", acts[i]) for i in members})
             act = act if categorical_actions else act.to_one_hot_spec()
             action[group] = Composite(action=act).expand(count)
             reward[group] = Composite(reward=Unbounded((1,))).expand(count)
@@ -221,7 +221,7 @@ def _build(seed: int | None, config: Any, roles: Sequence[str]) -> Any:
 
 def _observed(specs: Mapping[str, Any]) -> Composite:
     """The specs of what one player observes."""
-    return Composite({name: _leaf(name, spec) for name, spec in specs.items() if not name.startswith(WORLD)})
+    return Composite({name: spec_from_array(name, spec) for name, spec in specs.items() if not name.startswith(WORLD)})
 
 
 def _alike(group: str, specs: Mapping[str, TensorSpec]) -> TensorSpec:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensordict import TensorDict, TensorDictBase
+from tensordict import NestedKey, TensorDict, TensorDictBase
 
-from envkit.core.env import EnvBase
 from envkit.core.groups import MarlGroupMapType
+from envkit.core.plan import path_of
 from envkit.core.seeding import spawn_seed
 from envkit.errors import (
     InvalidActionError,
@@ -19,7 +19,7 @@ from envkit.errors import (
 )
 from envkit.libs.agent_groups import GroupMap, agent_groups
 from envkit.libs.class_property import class_property
-from envkit.libs.simulator import import_simulator
+from envkit.libs.simulator import SimulatorEnv, import_simulator
 from envkit.specs import Bounded, Categorical, Composite, NonTensor, Unbounded
 from envkit.spelling import did_you_mean
 
@@ -28,7 +28,7 @@ __all__ = ["OpenSpielEnv", "OpenSpielWrapper"]
 SEEDS = 2**31  # those of a game that draws by itself are below this number
 
 
-class OpenSpielWrapper(EnvBase):
+class OpenSpielWrapper(SimulatorEnv):
     """An env out of a game of OpenSpiel: players who take turns, or who move at the same time.
 
     With ``n`` players in a group and ``m`` different actions in the game:
@@ -93,7 +93,7 @@ class OpenSpielWrapper(EnvBase):
         device: torch.device | str | int | None = None,
     ) -> None:
         super().__init__(device=device)
-        self._game = game = _game_of(env)
+        self._env = game = _game_of(env)
         self._count, actions = game.num_players(), game.num_distinct_actions()
         self.categorical_actions, self.return_state = categorical_actions, return_state
         players = [f"player_{i}" for i in range(self._count)]
@@ -120,6 +120,7 @@ class OpenSpielWrapper(EnvBase):
             reward[group] = Composite(reward=Unbounded((size, 1), dtype=torch.float32), shape=(size,))
         self.observation_spec = observation
         self.full_action_spec, self.full_reward_spec = action, reward
+        self._masks = {(group, "action"): (group, "action_mask") for group in self._groups}
 
     @class_property
     def available_envs(cls) -> list[str]:  # noqa: N805 - a property of the class
@@ -129,45 +130,32 @@ class OpenSpielWrapper(EnvBase):
     @property
     def game(self) -> Any:
         """The ``pyspiel.Game``."""
-        return self._game
+        return self._env
 
     @property
     def game_state(self) -> Any:
         """The ``pyspiel.State`` of the present episode; None before the first reset."""
         return self._state
 
-    def rand_action(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
-        """Writes random legal actions, by the masks in ``tensordict`` or those of the present state."""
-        if tensordict is None:
-            tensordict = TensorDict({}, device=self._device)
-        for group, members in self._groups.items():
-            mask = tensordict.get((group, "action_mask"), None)
-            if mask is None:
-                mask = torch.from_numpy(self._action_mask(members)).to(self.device)
-            if tensordict.get(group, None) is None:
-                tensordict.set(group, TensorDict({}, (len(members),), device=self._device))
-            lots = torch.rand(mask.shape, generator=self._runtime.generator, device=self._device)
-            action = torch.where(mask, lots, -1.0).argmax(-1)  # the allowed ones are equally likely
-            if not self.categorical_actions:
-                action = torch.nn.functional.one_hot(action, mask.shape[-1]).bool()
-            tensordict.set((group, "action"), action)
-        return tensordict
+    def _allowed(self, mask_key: NestedKey) -> torch.Tensor:
+        group, _ = path_of(mask_key)
+        return torch.from_numpy(self._action_mask(self._groups[group])).to(self.device)
 
     # --------------------------------------------------------------- the port
 
     def _set_seed(self, seed: int | None) -> None:
         self._random = np.random.default_rng(None if seed is None else spawn_seed(seed, "chance"))
-        parameters, kind = self._game.get_parameters(), self._game.get_type()
+        parameters, kind = self._env.get_parameters(), self._env.get_type()
         if seed is not None and "rng_seed" in kind.parameter_specification:
             parameters["rng_seed"] = spawn_seed(seed, "game") % SEEDS
-            self._game = _pyspiel().load_game(kind.short_name, parameters)
+            self._env = _pyspiel().load_game(kind.short_name, parameters)
 
     def _reset(self, tensordict: TensorDictBase | None = None) -> TensorDictBase:
         given = None
         if self.return_state and tensordict is not None and "_reset" not in tensordict:
             given = tensordict.get("state", None)
         if given is None:
-            self._state = self._game.new_initial_state()
+            self._state = self._env.new_initial_state()
         else:
             self._state = self._restored(given if isinstance(given, str) else given.data)
         self._await_move()
@@ -191,9 +179,9 @@ class OpenSpielWrapper(EnvBase):
 
     def _restored(self, text: str) -> Any:
         try:
-            return self._game.deserialize_state(text)
+            return self._env.deserialize_state(text)
         except (_pyspiel().SpielError, ValueError) as error:
-            raise ValueError(f"'state': expected a state of {self._game}, as it is recorded, found {text!r}") from error
+            raise ValueError(f"'state': expected a state of {self._env}, as it is recorded, found {text!r}") from error
 
     def _await_move(self) -> None:
         """Draws what chance decides until a player has a move or the game is over, and looks up the legal actions."""
@@ -251,13 +239,13 @@ class OpenSpielWrapper(EnvBase):
 
     def _action_mask(self, members: list[int]) -> np.ndarray:
         """Legal actions of players, bool ``[n, m]``; all of them for who has no move."""
-        mask = np.zeros((len(members), self._game.num_distinct_actions()), dtype=bool)
+        mask = np.zeros((len(members), self._env.num_distinct_actions()), dtype=bool)
         for row, player in enumerate(members):
             mask[row, self._legal.get(player) or slice(None)] = True
         return mask
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(game={self._game}, batch_size={list(self.batch_size)}, device={self.device})"
+        return f"{type(self).__name__}(game={self._env}, batch_size={list(self.batch_size)}, device={self.device})"
 
 
 class OpenSpielEnv(OpenSpielWrapper):

@@ -17,12 +17,12 @@ from envkit.core.row_env import RowEnv
 from envkit.errors import SpecError
 from envkit.libs.agent_groups import GroupMap, agent_groups
 from envkit.libs.class_property import class_property
-from envkit.libs.gym import _is_drawn_on, _simulator_copied
-from envkit.libs.pettingzoo_agents import described, legal, state_spec
+from envkit.libs.pettingzoo_agents import described, state_spec
 from envkit.libs.pettingzoo_episode import Episode, ParallelEpisode, TurnEpisode
 from envkit.libs.pettingzoo_rows import AgentRows, Columns, RowsApart
 from envkit.libs.pettingzoo_tasks import import_pettingzoo, make_task, task_names
-from envkit.libs.simulator import SimulatorEnv
+from envkit.libs.simulator import SimulatorEnv, legal_action
+from envkit.libs.simulator_copies import is_drawn_on, simulator_copied
 from envkit.specs import Categorical, Composite, Unbounded
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class PettingZooWrapper(SimulatorEnv, RowEnv):
             for part, spec in parts:
                 mask = part.get("action_mask", None)
                 if mask is not None:
-                    part.set("action", legal(spec, mask, generator))
+                    part.set("action", legal_action(spec, mask, generator))
         return out
 
     @property
@@ -286,9 +286,9 @@ def _stacked(specs: Iterable[Composite]) -> Composite:
 def _world_copied(bare: Any, memo: dict[int, Any]) -> dict[int, Any]:
     """Copies a simulator into ``memo``, with what it draws on, which these simulators make only in the constructor."""
     if id(bare) not in memo:
-        twin = _simulator_copied(bare, memo)[id(bare)]
+        twin = simulator_copied(bare, memo)[id(bare)]
         for name, value in vars(bare).items():
-            if _is_drawn_on(value):
+            if is_drawn_on(value):
                 vars(twin)[name] = value.copy() if hasattr(value, "copy") else value
     return memo
 

@@ -13,7 +13,7 @@ from envkit.errors import EnvDataError, SpecError, UnsupportedSpaceError
 from envkit.libs.info import infer_info_spec
 from envkit.specs import Binary, Categorical, Composite, TensorSpec, Unbounded, spec_from_space
 
-__all__ = ["Agent", "action_mask", "described", "legal", "state_spec"]
+__all__ = ["Agent", "action_mask", "described", "state_spec"]
 
 
 class Agent(NamedTuple):
@@ -112,14 +112,6 @@ def action_mask(agent: Agent, observation: Any, info: Mapping[str, Any]) -> np.n
             f"{list(found.shape)}"
         )
     return found if found.any() else np.ones_like(found)
-
-
-def legal(spec: TensorSpec, mask: Any, generator: torch.Generator | None) -> Any:
-    """A random action, one that ``mask`` (bool, ``[*shape, actions]``) allows."""
-    if mask is not None:
-        spec = spec.clone()
-        spec.update_mask(mask)  # type: ignore[attr-defined]
-    return spec.rand(generator=generator)
 
 
 def state_spec(env: Any) -> TensorSpec:

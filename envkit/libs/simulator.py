@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import torch
 from tensordict import NestedKey, TensorDictBase
 
 from envkit.core.env import EnvBase
 from envkit.errors import MissingDependencyError
+from envkit.libs.attributes import ForwardsAttributes
 
-__all__ = ["SimulatorEnv", "import_simulator"]
+__all__ = ["SimulatorEnv", "import_simulator", "legal_action"]
 
 
-class SimulatorEnv(EnvBase):
+class SimulatorEnv(ForwardsAttributes, EnvBase):
     """Base of envs around a simulator ``self._env``, which they close, and whose attributes are theirs as well.
 
     A subclass sets, where it has them:
@@ -54,9 +56,7 @@ class SimulatorEnv(EnvBase):
             if mask is None:
                 mask = self._allowed(mask_key)
             if mask is not None:
-                leaf = self.full_action_spec[key].clone()
-                leaf.update_mask(mask)
-                out.set(key, leaf.rand(generator=self._runtime.generator))
+                out.set(key, legal_action(self.full_action_spec[key], mask, self._runtime.generator))
         return out
 
     def _allowed(self, mask_key: NestedKey) -> Any:
@@ -77,18 +77,12 @@ class SimulatorEnv(EnvBase):
             self._env.close()
         super().close()
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "_env" not in self.__dict__:
-                raise
-            try:
-                return getattr(self._env, name)
-            except AttributeError:
-                raise AttributeError(
-                    f"neither {type(self).__name__} nor the wrapped {type(self._env).__name__} has {name!r}"
-                ) from None
+
+def legal_action(spec: Any, mask: Any, generator: torch.Generator | None) -> torch.Tensor:
+    """A random action of a spec, one that ``mask`` (bool, ``[*shape, actions]``) allows."""
+    allowed = spec.clone()
+    allowed.update_mask(mask)
+    return allowed.rand(generator=generator)
 
 
 def import_simulator(module: str, name: str, install: str) -> ModuleType:

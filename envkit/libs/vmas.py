@@ -15,6 +15,7 @@ from envkit.core.groups import MarlGroupMapType
 from envkit.core.masks import read_masks
 from envkit.errors import MissingDependencyError, PolicyError, UnknownEnvError
 from envkit.libs.agent_groups import GroupMap, agent_groups
+from envkit.libs.attributes import ForwardsAttributes
 from envkit.libs.class_property import class_property
 from envkit.libs.grouped_agents import Entries, GroupedAgents, Path, flat
 from envkit.libs.vmas_simulator import KeptRows, advance, begin, drawn_on
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["VmasEnv", "VmasWrapper"]
 
 
-class VmasWrapper(EnvBase):
+class VmasWrapper(ForwardsAttributes, EnvBase):
     """A batch of multi-agent envs out of a VMAS environment, which simulates them all in tensors.
 
     Agents that share a group share a nested TensorDict, whose batch size has a dimension more than the env's:
@@ -246,17 +247,6 @@ class VmasWrapper(EnvBase):
         twin = memo[id(self)] = object.__new__(type(self))
         twin.__dict__.update(copy.deepcopy(vars(self), memo))
         return twin
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "_env" not in self.__dict__:
-                raise
-            try:
-                return getattr(self._env, name)
-            except AttributeError:
-                raise AttributeError(f"neither {type(self).__name__} nor the VMAS environment has {name!r}") from None
 
     @class_property
     def available_envs(cls) -> list[str]:  # noqa: N805 - a property of the class

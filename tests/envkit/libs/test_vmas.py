@@ -466,7 +466,7 @@ def test_errors(monkeypatch):
         env.step(current.clone())
     with pytest.raises(PolicyError, match=r"'agents', 'action'.*expected .*found .*9"):
         env.step(current.set(("agents", "action"), torch.full((3, 2, 2), 9.0)))
-    with pytest.raises(AttributeError, match="neither VmasEnv nor the VMAS environment has 'wings'"):
+    with pytest.raises(AttributeError, match="neither VmasEnv nor the wrapped Environment has 'wings'"):
         env.wings  # noqa: B018
     with pytest.raises(PolicyError, match=r"'agents', 'action'.*found .*nan"):
         env.step(current.set(("agents", "action"), torch.full((3, 2, 2), torch.nan)))
