@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from agents.algorithms.config import OffPolicyConfig
 from agents.algorithms.off_policy import OffPolicyAgent
-from agents.nn import Categorical, ProbabilisticActor
+from agents.nn import Categorical, MaskedCategorical, ProbabilisticActor
 from agents.nn.only_member import OnlyMember
 from agents.nn.target import TargetNetwork
 from agents.objectives import Temperature, chosen_value, discrete_soft_value, temperature_loss, value_loss
@@ -58,6 +58,9 @@ class DiscreteSACConfig(OffPolicyConfig):
 
 class DiscreteSAC(OffPolicyAgent):
     """An agent that learns by soft actor-critic, with discrete actions.
+
+    Where the env says which actions are possible, in an observation ``"action_mask"`` or ``"mask"``, only those are
+    taken and reckoned with; the learnt weight aims at a share of the entropy of all of them nonetheless.
 
     Args:
         env: where it learns; an env with a batch is stepped as one. Its observations are vectors.
@@ -106,7 +109,11 @@ class DiscreteSAC(OffPolicyAgent):
         )
         self._target_entropy = config.target_entropy_weight * math.log(self.spaces.action_size)
         net = TensorDictModule(self.actor, in_keys=self.spaces.observation_keys, out_keys=["logits"])
-        self.policy = ProbabilisticActor(net, ["logits"], [self.spaces.action_key], distribution_class=Categorical)
+        read: dict[str, NestedKey] = {"logits": "logits"}
+        if self.spaces.mask_key is not None:
+            read["mask"] = self.spaces.mask_key
+        kind = Categorical if self.spaces.mask_key is None else MaskedCategorical
+        self.policy = ProbabilisticActor(net, read, [self.spaces.action_key], distribution_class=kind)
         self._begin()
 
     # ----------------------------------------------------------------- update
@@ -121,7 +128,7 @@ class DiscreteSAC(OffPolicyAgent):
         with torch.no_grad():
             following = self.observations(rows["next"])
             next_values = self.target.module(*following).amin(0)
-            next_value = discrete_soft_value(next_values, self.actor(*following).log_softmax(-1), alpha)
+            next_value = discrete_soft_value(next_values, self.log_probs(rows["next"]), alpha)
             target = td0_target(reward, next_value, terminated, gamma)
         every = self.critic(*observation)
         values = chosen_value(every, action.expand(every.shape[:-1]))
@@ -129,10 +136,10 @@ class DiscreteSAC(OffPolicyAgent):
         self.critic_optimizer.step(critic_loss)
         self.target.follow(config.tau)
 
-        log_probs = self.actor(*observation).log_softmax(-1)
+        log_probs = self.log_probs(rows)
         actor_loss = -discrete_soft_value(every.detach().amin(0), log_probs, alpha).mean()
         self.actor_optimizer.step(actor_loss)
-        entropy = -(log_probs.exp() * log_probs).sum(-1).detach()
+        entropy = discrete_soft_value(torch.zeros_like(log_probs), log_probs.detach(), 1.0)
         if config.alpha is None:
             log_alpha = self.temperature.log_alpha
             self.alpha_optimizer.step(temperature_loss(log_alpha, -entropy, self._target_entropy).mean())
@@ -143,6 +150,14 @@ class DiscreteSAC(OffPolicyAgent):
             "entropy": entropy.mean(),
             "alpha": alpha,
         }
+
+    def log_probs(self, rows: TensorDictBase) -> Tensor:
+        """Log-probabilities of actions, ``[batch, n]``; minus infinity for those that are not possible."""
+        logits, mask = self.actor(*self.observations(rows)), self.spaces.mask_key
+        return (logits if mask is None else logits.masked_fill(~rows.get(mask), -torch.inf)).log_softmax(-1)
+
+    def _seen_keys(self) -> list[NestedKey]:
+        return [*super()._seen_keys(), *([] if self.spaces.mask_key is None else [self.spaces.mask_key])]
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -51,7 +51,7 @@ class OffPolicyAgent(BaseAgent):
         )
         self.buffer = self._make_buffer()
         masks = [] if spaces.mask_key is None else [spaces.mask_key]
-        following = [*self._seen_keys(), *masks, spaces.reward_key, *spaces.flag_keys]
+        following = dict.fromkeys([*self._seen_keys(), *masks, spaces.reward_key, *spaces.flag_keys])
         self._read: list[NestedKey] = [
             *self._seen_keys(),
             spaces.action_key,

@@ -1,10 +1,12 @@
 """Actions that are not possible are neither taken, nor explored, nor reckoned with."""
 
+import math
+
 import pytest
 import torch
 from tensordict import TensorDict
 
-from agents import A2C, DQN, PPO, REINFORCE, DQNConfig, gae
+from agents import A2C, DQN, PPO, REINFORCE, DiscreteSAC, DQNConfig, gae
 from agents.algorithms.spaces import Spaces
 from envkit import Categorical, Composite, ExplorationType, TicTacToeEnv, Unbounded
 
@@ -139,6 +141,41 @@ def test_agents_without_replay_draw_possible_actions_alone(kind, opponent):
     if "log_prob" in data:
         torch.testing.assert_close(distribution.log_prob(data["action"]), data["log_prob"])
     env.rollout(30, agent.policy, break_when_any_done=False, exploration_type=ExplorationType.DETERMINISTIC)
+
+
+def test_soft_actor_critic_takes_and_reckons_with_possible_actions_alone():
+    agent = DiscreteSAC(game(), DiscreteSAC.Config(**SMALL), observation_keys=["observation"])
+    losses = agent.train(max_steps=400)
+    assert agent.updates > 0
+    assert all(map(math.isfinite, losses.values()))
+    env = game(player=None)
+    for kind in (ExplorationType.RANDOM, ExplorationType.DETERMINISTIC):
+        env.rollout(30, agent.policy, break_when_any_done=False, exploration_type=kind)
+
+
+def test_soft_values_of_possible_actions():
+    """Equal logits: the value of what follows is the mean over the possible ones, and their entropy."""
+
+    class Logits(torch.nn.Linear):
+        def forward(self, observation):
+            return super().forward(observation) * 0.0
+
+    class Critics(Fixed):
+        def forward(self, observation):
+            return super().forward(observation).repeat(2, 1, 1)  # not a view of what the update changes
+
+    config = DiscreteSAC.Config(**SMALL, alpha=0.5, gamma=0.5)
+    agent = DiscreteSAC(game(), config, observation_keys=["observation"], actor=Logits(18, 9), critic=Critics())
+    mask = torch.zeros((1, 9), dtype=torch.bool)
+    mask[0, [2, 6]] = True
+    flags = {"done": torch.zeros(1, 1, dtype=torch.bool), "terminated": torch.zeros(1, 1, dtype=torch.bool)}
+    seen = {"observation": torch.zeros(1, 18), "mask": mask}
+    rows = TensorDict({**seen, "action": torch.tensor([2]), "next": {**seen, "reward": torch.ones(1, 1), **flags}}, [1])
+    said = agent.update(rows)
+    assert said["entropy"].item() == pytest.approx(math.log(2))
+    assert said["loss_actor"].item() == pytest.approx(-(4.0 + 0.5 * math.log(2)))
+    target = 1.0 + 0.5 * (4.0 + 0.5 * math.log(2))
+    assert said["loss_critic"].item() == pytest.approx((2.0 - target) ** 2)  # half of it for each of two critics
 
 
 def test_advantages_of_players_who_take_turns():

@@ -9,6 +9,7 @@ from agents.nn import (
     Categorical,
     IndependentNormal,
     InteractionType,
+    MaskedCategorical,
     NormalParamExtractor,
     ProbabilisticActor,
     ProbabilisticTensorDictModule,
@@ -138,6 +139,16 @@ def test_in_keys_as_a_mapping():
     data = actor(make_observations(8))
     assert actor.dist_params_keys == ["mu", "sigma"]
     assert torch.equal(data["action"], data["mu"])
+
+
+def test_parameters_that_the_module_does_not_write_are_read_too():
+    net = TensorDictModule(nn.Linear(4, 3), in_keys=["observation"], out_keys=["logits"])
+    actor = ProbabilisticActor(net, {"logits": "logits", "mask": "mask"}, distribution_class=MaskedCategorical)
+    assert actor.in_keys == ["observation", "mask"]
+    data = make_observations(5)
+    data["mask"] = torch.tensor([False, True, False]).expand(5, 3).clone()
+    assert actor(data.select(*actor.in_keys))["action"].tolist() == [1] * 5
+    assert actor.get_dist(data).mode.tolist() == [1] * 5
 
 
 def test_nested_keys():
