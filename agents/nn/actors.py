@@ -149,8 +149,9 @@ class ProbabilisticActor(TensorDictModuleBase):
         if len(sample_keys) != 1:
             raise ValueError(f"ProbabilisticActor: expected one out key for the action, found {sample_keys}")
         self.action_key = sample_keys[0]
-        given = [key for key in self.dist_params_keys if key not in module.out_keys]  # such as a mask of actions
-        self.in_keys = list(dict.fromkeys([*module.in_keys, *given]))
+        # Parameters that the module does not write are given, such as a mask of actions.
+        read = [*module.in_keys, *(key for key in self.dist_params_keys if key not in module.out_keys)]
+        self.in_keys = list(dict.fromkeys(read))
         written = [*module.out_keys, self.action_key, *([self.log_prob_key] if return_log_prob else [])]
         self.out_keys = list(dict.fromkeys(written))
 
