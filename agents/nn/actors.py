@@ -56,12 +56,16 @@ class Actor(TensorDictModule):
         self.safe = safe
 
     def forward(self, tensordict: Any, *args: Any, **kwargs: Any) -> Any:
-        """Write the action into ``tensordict`` and return it."""
+        """Write the action into ``tensordict`` and return it; given tensors, return the action."""
         written = super().forward(tensordict, *args, **kwargs)
-        if self.safe:
-            key = self.out_keys[0]
-            written.set(key, self.spec.project(written.get(key)))
-        return written
+        if not self.safe:
+            return written
+        if isinstance(written, Tensor):
+            return self.spec.project(written)
+        if isinstance(written, tuple):
+            return self.spec.project(written[0]), *written[1:]
+        key = self.out_keys[0]
+        return written.set(key, self.spec.project(written.get(key)))
 
     def on_entries(self, given: Collection[NestedKey]) -> Callable[[Entries], None] | None:
         """The same on a dict of entries; see ``on_entries`` in ``envkit/core/inlined.py``."""

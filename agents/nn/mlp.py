@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from agents.nn.noisy import NoisyLazyLinear, NoisyLinear
 from envkit.core.inlined_layers import in_sequence, plain_linear
 
 __all__ = ["MLP"]
@@ -19,6 +20,7 @@ DEFAULT_DEPTH = 3
 DEFAULT_WIDTH = 32
 # Names under which normalisation layers take the number of features they see.
 SIZE_ARGUMENTS = frozenset({"normalized_shape", "num_features"})
+LAZY: dict[type[nn.Module], Callable[..., nn.Module]] = {nn.Linear: nn.LazyLinear, NoisyLinear: NoisyLazyLinear}
 # Layers that treat the rows of a batch alike, and one input like a row.
 BY_ROWS = frozenset({nn.Linear, nn.ELU, nn.GELU, nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Sigmoid, nn.SiLU, nn.Tanh})
 
@@ -163,11 +165,11 @@ def _make_layer(
 ) -> nn.Module:
     if width_in is not None:
         return layer_class(width_in, width_out, **options)
-    if layer_class is not nn.Linear:
+    if layer_class not in LAZY:
         raise ValueError(
             f"MLP: in_features is required with layer_class={layer_class.__name__}, which has no lazy form"
         )
-    return nn.LazyLinear(width_out, **options)
+    return LAZY[layer_class](width_out, **options)
 
 
 def make_norm(norm_class: Callable[..., nn.Module], width: int, options: dict[str, Any]) -> nn.Module:

@@ -64,6 +64,9 @@ def test_actor_with_other_keys_and_tensors():
 def test_safe_actor_projects():
     actor = Actor(lambda observation: 100.0 * observation, spec=UnitBox(), safe=True)
     assert actor(make_observations(5))["action"].abs().max() == 1.0
+    assert torch.equal(actor(torch.tensor([0.001, -5.0])), torch.tensor([0.1, -1.0]))
+    two = Actor(lambda x: (100.0 * x, x), out_keys=["action", "seen"], spec=UnitBox(), safe=True)
+    assert [value.item() for value in two(torch.tensor([3.0]))] == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("make", [lambda: Actor(nn.Linear(4, 2), safe=True), lambda: make_discrete(safe=True)])

@@ -66,3 +66,10 @@ def test_all_layers_of_a_net_are_reset():
     after = [layer.weight_epsilon for layer in net if isinstance(layer, NoisyLinear)]
     assert len(after) == 2
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_perceptron_that_takes_its_width_from_the_first_input():
+    net = MLP(out_features=2, num_cells=[4], layer_class=NoisyLinear)
+    assert net(torch.ones(5, 3)).shape == (5, 2)
+    assert [type(layer) for layer in net][::2] == [NoisyLinear] * 2
+    assert net[0].in_features == 3
