@@ -36,6 +36,7 @@ FIXED = (
 )
 SEQUENCES: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque, "size": torch.Size}
 SAME = "same"
+DRAWN = "drawn"
 
 
 def plain_snapshot(env: EnvBase) -> Any:
@@ -86,6 +87,8 @@ class _Reader:
             return _array(value, path)
         if isinstance(value, FIXED):
             return {SAME: kind.__name__}
+        if kind.__module__.partition(".")[0] == "pygame":  # no part of what happens, and perhaps not there
+            return {DRAWN: kind.__name__}
         if id(value) in self._numbers:
             return {"seen": self._numbers[id(value)]}
         self._numbers[id(value)] = len(self._numbers)
@@ -97,6 +100,9 @@ class _Reader:
             items = [self.read(item, f"{path}[{index}]") for index, item in enumerate(value)]
             limit = {"maxlen": value.maxlen} if isinstance(value, deque) else {}
             return {"sequence": name, "items": items, **limit}
+        if isinstance(value, tuple) and hasattr(kind, "_fields"):
+            items = [self.read(item, f"{path}.{name}") for name, item in zip(kind._fields, value, strict=True)]
+            return {"named": _name(kind), "items": items}
         if kind in (dict, OrderedDict):
             pairs = [[self._key(key, path), self.read(item, f"{path}[{key!r}]")] for key, item in value.items()]
             return {"pairs": pairs}
@@ -131,6 +137,21 @@ class _Writer:
 
     def __init__(self) -> None:
         self._met: list[Any] = []
+        self._used: dict[int, Any] = {}
+
+    def _unused(self, live: Any) -> Any:
+        """``live``; or something like it, where it has become another object of the snapshot already.
+
+        What refers to one of several things (the landmark that is the goal) may refer to another one here.
+        """
+        if live is None or id(live) not in self._used:
+            self._used[id(live)] = live
+            return live
+        if _generator_state(live) is not None:
+            return None
+        twin = object.__new__(type(live))
+        twin.__dict__.update(vars(live))
+        return twin
 
     def write(self, live: Any, plain: Any, path: str) -> Any:
         """What stands in the place of ``live`` from now on."""
@@ -143,10 +164,14 @@ class _Writer:
         if SAME in plain:
             self._check(type(live).__name__ == plain[SAME], plain[SAME], live, path)
             return live
+        if DRAWN in plain:
+            return live
         if "seen" in plain:
             return self._met[plain["seen"]]
         number = len(self._met)
         self._met.append(live)
+        if "generator" in plain or "attributes" in plain:
+            live = self._unused(live)
         if "generator" in plain:
             live = GENERATORS[plain["generator"]](plain["state"]) if live is None else live
             self._check(type(live).__name__ == plain["generator"], plain["generator"], live, path)
@@ -154,6 +179,10 @@ class _Writer:
             self._met[number] = live
         elif "sequence" in plain:
             self._met[number] = self._sequence(live, plain, path)
+        elif "named" in plain:
+            self._check(_name(type(live)) == plain["named"], plain["named"], live, path)
+            items = [self.write(*pair, path) for pair in zip(live, plain["items"], strict=True)]
+            self._met[number] = type(live)(*items)
         elif "pairs" in plain:
             known = live if isinstance(live, dict) else {}
             out = type(known)()
@@ -167,6 +196,7 @@ class _Writer:
             _set_mujoco_data(live, plain["mujoco"])
         else:
             self._check(_name(type(live)) == plain["object"], plain["object"], live, path)
+            self._met[number] = live
             known, wanted = vars(live), plain["attributes"]
             for name in known.keys() - wanted.keys():
                 del known[name]

@@ -8,6 +8,7 @@ import threading
 
 import gymnasium
 import numpy as np
+import pygame
 import pytest
 import torch
 from tensordict import TensorDict
@@ -17,11 +18,13 @@ from envkit import (
     EnvBase,
     GymEnv,
     GymWrapper,
+    PettingZooEnv,
     SerialEnv,
     StepCounter,
     TransformedEnv,
     Unbounded,
     VecNorm,
+    VmasEnv,
     plain_snapshot,
     restore_plain_snapshot,
     step_mdp,
@@ -111,6 +114,18 @@ def test_another_env_goes_on_from_it(make, tools):
     check_goes_on(make, tools)
 
 
+@pytest.mark.parametrize("task", ["simple_spread_v3", "simple_speaker_listener_v4"])
+def test_groups_of_agents(task, tools):
+    """Their simulator holds a picture that nothing depends on."""
+    pytest.importorskip("mpe2")
+    check_goes_on(lambda: PettingZooEnv(task, parallel=True, max_cycles=9), tools)
+
+
+def test_vmas(tools):
+    pytest.importorskip("vmas")
+    check_goes_on(lambda: VmasEnv("balance", num_envs=2, max_steps=9), tools)
+
+
 @pytest.mark.parametrize("name", MUJOCO)
 def test_mujoco(name, tools):
     pytest.importorskip("mujoco")
@@ -132,6 +147,40 @@ def test_what_is_one_object_stays_one():
     assert other.seen["last"].maxlen == 3
     assert other.seen["a", 1] == {1, 2}
     assert other.seen["words"].tolist() == ["up", "down"]
+
+
+def test_tuples_with_names_and_pictures():
+    class Place(collections.namedtuple("Place", ["name", "counts"])):
+        __slots__ = ()
+
+    env, other = Drawing(), Drawing()
+    env.place, other.place = Place("here", [1, 2]), Place("there", [])
+    env.screen, other.screen = pygame.Surface((2, 2)), pygame.Surface((3, 3))
+    own = other.screen
+    kept = plain_snapshot(env)
+    assert all_plain(kept)
+    restore_plain_snapshot(other, kept)
+    assert other.place == Place("here", [1, 2])
+    assert type(other.place) is Place
+    assert other.screen is not env.screen
+    assert other.screen.get_size() == own.get_size()
+    other.place = ("here", [1])
+    with pytest.raises(ValueError, match=r"expected .*Place at .*'place'.*, found builtins.tuple"):
+        restore_plain_snapshot(other, kept)
+
+
+def test_references_to_one_of_several():
+    env, other = Drawing(), Drawing()
+    for one, chosen in ((env, 0), (other, 1)):
+        one.goal = None  # met before the things of which it is one
+        one.things = [Thing(), Thing()]
+        one.things[0].size, one.things[1].size = 10, 20
+        one.goal = one.things[chosen]
+    for _ in range(2):
+        restore_plain_snapshot(other, plain_snapshot(env))
+        assert other.goal is other.things[0]
+        assert other.things[0] is not other.things[1]
+        assert [thing.size for thing in other.things] == [10, 20]
 
 
 def test_what_cannot_be_read_is_named():
