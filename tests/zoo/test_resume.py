@@ -20,6 +20,14 @@ from zoo.run import RunFolder
 from zoo.train import resume, train
 
 CLOCK = {"time", "cpu_time", "eval_time", "steps_per_second", "checkpoint_failed"}
+TEAM = [
+    "agent.steps_per_env=16",
+    "agent.num_minibatches=1",
+    "agent.epochs=1",
+    "agent.hidden_sizes=[8]",
+    "eval.points=2",
+    "eval.curve_episodes=1",
+]
 SMALL = {
     "ppo/CartPole-v1": ["total_steps=10240"],
     "dqn/CartPole-v1": ["total_steps=7680", "agent.hidden_sizes=[16]", "agent.steps_per_iteration=256"],
@@ -29,7 +37,19 @@ SMALL = {
         "agent.batch_size=16",
         "agent.steps_per_iteration=50",
     ],
+    "mappo/vmas-balance": [
+        *TEAM,
+        "total_steps=1280",
+        "env.num_envs=4",
+        "env.kwargs.max_steps=20",
+    ],
+    "ippo/pettingzoo-simple_spread_v3": [
+        *TEAM,
+        "total_steps=1280",
+        "env.num_envs=2",
+    ],
 }
+NEEDS = {"mappo/vmas-balance": "vmas", "ippo/pettingzoo-simple_spread_v3": "mpe2"}
 
 
 def zoo(*arguments):
@@ -50,6 +70,7 @@ def state(folder, config):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, name):
+    pytest.importorskip(NEEDS.get(name, "torch"))
     options = [*SMALL[name], "eval.episodes=2"]
     config = find_config(name, options)
     whole = RunFolder.create(tmp_path / "whole")
