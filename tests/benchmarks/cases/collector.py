@@ -8,7 +8,7 @@ ends with the advantages of the batch (about a hundredth of it). torchrl's colle
 
 from collections.abc import Callable
 
-from cases.ppo_cartpole import SETTING, WARM_UP
+from cases.ppo import SETTING, WARM_UP
 from measure import Case, Sample, rate
 from vector_loops import cartpole
 

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn, optim
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Normal
 
 
 def layer(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
@@ -31,6 +31,19 @@ class Agent(nn.Module):
         return action, policy.log_prob(action), policy.entropy(), self.critic(x)
 
 
+class ContinuousAgent(Agent):
+    def __init__(self, features: int, actions: int, hidden: tuple[int, int]):
+        super().__init__(features, actions, hidden)
+        self.actor_logstd = nn.Parameter(torch.zeros(1, actions))
+
+    def get_action_and_value(self, x, action=None):
+        mean = self.actor(x)
+        policy = Normal(mean, self.actor_logstd.expand_as(mean).exp())
+        if action is None:
+            action = policy.sample()
+        return action, policy.log_prob(action).sum(1), policy.entropy().sum(1), self.critic(x)
+
+
 class SingleFilePPO:
     def __init__(self, setting):
         self.setting = setting
@@ -41,13 +54,19 @@ class SingleFilePPO:
             autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
         )
         features = self.envs.single_observation_space.shape[0]
-        self.agent = Agent(features, int(self.envs.single_action_space.n), setting.hidden)
+        space = self.envs.single_action_space
+        self.continuous = isinstance(space, gym.spaces.Box)
+        if self.continuous:
+            self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
+            self.agent = ContinuousAgent(features, space.shape[0], setting.hidden)
+        else:
+            self.agent = Agent(features, int(space.n), setting.hidden)
         self.optimizer = optim.Adam(self.agent.parameters(), lr=setting.learning_rate, eps=1e-5)
         self.returns: list[float] = []
 
         shape = (setting.steps_per_env, setting.num_envs)
         self.obs = torch.zeros((*shape, features))
-        self.actions = torch.zeros(shape)
+        self.actions = torch.zeros((*shape, *space.shape), dtype=torch.float32 if self.continuous else torch.int64)
         self.logprobs = torch.zeros(shape)
         self.rewards = torch.zeros(shape)
         self.dones = torch.zeros(shape)
@@ -72,7 +91,8 @@ class SingleFilePPO:
             self.actions[step] = action
             self.logprobs[step] = logprob
 
-            next_obs, reward, terminated, truncated, infos = self.envs.step(action.numpy())
+            chosen = action.clamp(self.low, self.high) if self.continuous else action
+            next_obs, reward, terminated, truncated, infos = self.envs.step(chosen.numpy())
             self.rewards[step] = torch.tensor(reward).view(-1)
             self.next_obs = torch.Tensor(next_obs)
             self.next_done = torch.Tensor(np.logical_or(terminated, truncated))
@@ -98,7 +118,7 @@ class SingleFilePPO:
     def update(self, advantages, returns) -> None:
         s = self.setting
         obs = self.obs.reshape(s.batch, -1)
-        logprobs, actions = self.logprobs.reshape(-1), self.actions.reshape(-1)
+        logprobs, actions = self.logprobs.reshape(-1), self.actions.flatten(0, 1)
         advantages, returns = advantages.reshape(-1), returns.reshape(-1)
         size = s.batch // s.num_minibatches
         indices = np.arange(s.batch)
@@ -107,7 +127,7 @@ class SingleFilePPO:
             np.random.shuffle(indices)
             for start in range(0, s.batch, size):
                 rows = indices[start : start + size]
-                _, newlogprob, entropy, newvalue = self.agent.get_action_and_value(obs[rows], actions.long()[rows])
+                _, newlogprob, entropy, newvalue = self.agent.get_action_and_value(obs[rows], actions[rows])
                 logratio = newlogprob - logprobs[rows]
                 ratio = logratio.exp()
                 with torch.no_grad():
