@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from tensordict.nn import TensorDictModuleBase
 
 from envkit import EnvBase, ExplorationType, PixelRenderTransform, TransformedEnv, set_exploration_type, step_mdp
 from envkit.export.native_ids import is_native
+from envkit.libs.headless import draw_without_display
 from envkit.record.video_file import VideoFile
 from zoo.building import evaluation_env, load_agent, make_env, torch_threads
 from zoo.files import replacing
@@ -88,7 +87,7 @@ def record_video(folder: RunFolder, path: Path | None = None, *, episodes: int =
         ConfigError: The config of the run is damaged.
         CheckpointError: The checkpoint is damaged or does not fit the environment.
     """
-    _render_without_display()
+    draw_without_display()
     config = folder.load_config()
     path = folder.path / "video.mp4" if path is None else path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,10 +109,3 @@ def record_video(folder: RunFolder, path: Path | None = None, *, episodes: int =
         finally:
             env.close()
     return path, count
-
-
-def _render_without_display() -> None:
-    """Let pygame and MuJoCo draw in memory where there is no screen."""
-    if sys.platform == "linux" and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        os.environ.setdefault("MUJOCO_GL", "egl")

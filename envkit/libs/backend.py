@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 
 from envkit.errors import MissingDependencyError, UnknownEnvError
+from envkit.libs.headless import draw_without_display
 from envkit.libs.translate import takes, translate
 from envkit.spelling import did_you_mean
 
@@ -75,6 +76,8 @@ def make_gymnasium(env_id: str, **kwargs: Any) -> gymnasium.Env:
         MissingDependencyError: the library is not installed.
     """
     backend = gym_backend()
+    if kwargs.get("render_mode") not in (None, "human"):
+        draw_without_display()
     if backend is not gymnasium:
         # The checker of gym 0.26 uses names that numpy has dropped; what it checks is checked here anyway. Releases
         # without a checker hand on what they do not know to the env, and render as they are told at the call.

@@ -11,6 +11,7 @@ from tensordict import TensorDictBase
 
 from envkit.errors import MissingDependencyError, UnknownEnvError
 from envkit.libs.class_property import class_property
+from envkit.libs.headless import draw_without_display
 from envkit.libs.jax_arrays import import_with_jax
 from envkit.libs.jax_env import JaxEnv, check_layers
 from envkit.libs.jax_program import Program
@@ -171,4 +172,5 @@ class BraxEnv(BraxWrapper):
 
 
 def _envs() -> Any:
+    draw_without_display()  # MuJoCo looks when it is imported
     return import_with_jax("brax.envs", "Brax")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,7 @@ from envkit.errors import MissingDependencyError, UnknownEnvError
 from envkit.libs.class_property import class_property
 from envkit.libs.dm_control_rows import DMControlRows
 from envkit.libs.dm_specs import spec_from_array
+from envkit.libs.headless import draw_without_display
 from envkit.libs.simulator import SimulatorEnv, import_simulator
 from envkit.specs import Bounded, Categorical, Composite, Unbounded
 from envkit.spelling import did_you_mean
@@ -176,9 +173,9 @@ class DMControlWrapper(SimulatorEnv, RowEnv):
 class DMControlEnv(DMControlWrapper):
     """An env of dm_control's suite; see :class:`DMControlWrapper`.
 
-    ``MUJOCO_GL`` is set to ``"egl"`` before dm_control is imported, if it is unset, there is no display, and there is
-    an EGL library. The first reset after :meth:`set_seed` makes the task anew, as ``suite.load`` does with
-    ``task_kwargs={"random": seed}``; seeds from ``2**32`` on are taken modulo that number.
+    Without a display it draws by EGL, unless ``MUJOCO_GL`` says otherwise. The first reset after :meth:`set_seed` makes
+    the task anew, as ``suite.load`` does with ``task_kwargs={"random": seed}``; seeds from ``2**32`` on are taken
+    modulo that number.
 
     Args:
         env_name: name of the domain.
@@ -270,15 +267,5 @@ def _tasks() -> dict[str, list[str]]:
 
 
 def _suite() -> Any:
-    _choose_gl()
+    draw_without_display()  # dm_control looks when it is imported
     return import_simulator("dm_control.suite", "dm_control", "`pip install 'envkit[dm-control]'`")
-
-
-def _choose_gl() -> None:
-    """Has dm_control draw by EGL where nothing is chosen and there is no display; it looks when it is imported."""
-    shown = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if "dm_control._render" in sys.modules or "MUJOCO_GL" in os.environ or shown or sys.platform != "linux":
-        return
-    with suppress(OSError):  # without EGL, dm_control takes what there is
-        ctypes.CDLL("libEGL.so.1")
-        os.environ["MUJOCO_GL"] = "egl"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import sys
 
@@ -437,44 +436,3 @@ class TestPixels:
         env = DMControlEnv("cartpole", "balance", from_pixels=True, render_kwargs={"height": 24, "width": 32})
         assert env.observation_keys == ["pixels"]
         assert env.render(height=10, width=20).shape == (10, 20, 3)
-
-
-class TestGl:
-    @pytest.fixture(autouse=True)
-    def unset(self, monkeypatch):
-        for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.delitem(sys.modules, "dm_control._render", raising=False)
-        monkeypatch.setattr(sys, "platform", "linux")
-        monkeypatch.setattr(module.ctypes, "CDLL", lambda name: name)
-
-    def chosen(self):
-        module._choose_gl()
-        return os.environ.get("MUJOCO_GL")
-
-    def test_is_egl_without_a_display(self):
-        assert self.chosen() == "egl"
-
-    def test_is_left_alone_where_it_is_set(self, monkeypatch):
-        monkeypatch.setenv("MUJOCO_GL", "osmesa")
-        assert self.chosen() == "osmesa"
-
-    @pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY"])
-    def test_is_left_alone_with_a_display(self, name, monkeypatch):
-        monkeypatch.setenv(name, ":0")
-        assert self.chosen() is None
-
-    def test_is_left_alone_on_other_systems(self, monkeypatch):
-        monkeypatch.setattr(sys, "platform", "darwin")
-        assert self.chosen() is None
-
-    def test_is_left_alone_without_egl(self, monkeypatch):
-        def missing(name):
-            raise OSError(name)
-
-        monkeypatch.setattr(module.ctypes, "CDLL", missing)
-        assert self.chosen() is None
-
-    def test_is_left_alone_once_dm_control_is_there(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "dm_control._render", object())
-        assert self.chosen() is None
