@@ -15,7 +15,7 @@ from envkit.errors import InvalidActionError, MissingDependencyError, ResetNeede
 from envkit.export.gymnasium_env import metadata_of
 from envkit.export.inner import takes_options
 from envkit.export.layout import Convert, encoder, reader
-from envkit.specs import Composite, TensorSpec, space_from_spec
+from envkit.specs import Categorical, Composite, TensorSpec, space_from_spec
 
 try:
     from pettingzoo import ParallelEnv
@@ -88,7 +88,7 @@ class ExportedParallelEnv(ParallelEnv):
         self.observation_spaces[name] = space_from_spec(leaf)
         read = reader(leaf, self.observation_spaces[name], to_numpy=True)
         action = env.full_action_spec[group]["action"]
-        single = action if index is None else _element(action, index)
+        single = _own_actions(action if index is None else _element(action, index))
         self.action_spaces[name] = space_from_spec(single)
         groups = {path_of(g.done)[:-1]: g for g in env.plan.done_groups}
         rewards = {path_of(key)[:-1]: key for key in env.reward_keys}
@@ -323,6 +323,16 @@ def _agent_dim(env: EnvBase, group: str, names: Sequence[str]) -> bool:
     if count != len(names) and not (count is None and len(names) == 1):
         raise SpecError(f"group_map: expected {count or 1} agents in the group {group!r}, found {list(names)}")
     return count is not None
+
+
+def _own_actions(spec: TensorSpec) -> TensorSpec:
+    """The first actions alone, where a mask leaves only them: an agent that has fewer than others of its group."""
+    if type(spec) is not Categorical or spec.shape or spec.mask is None:
+        return spec
+    count = int(spec.mask.sum())
+    if not spec.mask[:count].all():
+        return spec
+    return Categorical(count, device=spec.device, dtype=spec.dtype, start=spec.start)
 
 
 def _own_or_shared(found: Mapping[tuple[str, ...], Any], group: str, what: str) -> Any:

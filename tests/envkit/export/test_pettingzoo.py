@@ -12,7 +12,9 @@ from gymnasium import spaces
 from envkit import (
     GymEnv,
     InvalidActionError,
+    MarlGroupMapType,
     MissingDependencyError,
+    PettingZooEnv,
     ResetNeededError,
     RewardSum,
     SerialEnv,
@@ -104,6 +106,19 @@ def test_the_same_agents_get_the_same_data(export):
     data = base.reset()
     for i, name in enumerate(env.possible_agents):
         assert np.array_equal(observations[name]["observation"], data["agents", "observation"][i].numpy())
+
+
+@needs_pettingzoo
+def test_agents_of_one_group_have_their_own_numbers_of_actions():
+    pytest.importorskip("mpe2")
+    env = PettingZooEnv("simple_speaker_listener_v4", True, group_map=MarlGroupMapType.ALL_IN_ONE_GROUP)
+    assert env.full_action_spec["agents", "action"].n == 5
+    out = as_pettingzoo(env)
+    assert [out.action_space(name) for name in out.possible_agents] == [spaces.Discrete(3), spaces.Discrete(5)]
+    out.reset(seed=0)
+    out.step({"agents_0": 2, "agents_1": 4})
+    with pytest.raises(InvalidActionError, match="agents_0"):
+        out.step({"agents_0": 3, "agents_1": 4})
 
 
 @needs_pettingzoo
