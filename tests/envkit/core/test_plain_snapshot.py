@@ -8,7 +8,6 @@ import threading
 
 import gymnasium
 import numpy as np
-import pygame
 import pytest
 import torch
 from tensordict import TensorDict
@@ -153,17 +152,23 @@ def test_tuples_with_names_and_pictures():
     class Place(collections.namedtuple("Place", ["name", "counts"])):
         __slots__ = ()
 
+    class Surface:
+        """As pygame's, of which not every release can be copied."""
+
+        __module__ = "pygame.surface"
+
+        def __init__(self, width):
+            self.width = width
+
     env, other = Drawing(), Drawing()
     env.place, other.place = Place("here", [1, 2]), Place("there", [])
-    env.screen, other.screen = pygame.Surface((2, 2)), pygame.Surface((3, 3))
-    own = other.screen
+    env.screen, other.screen = Surface(2), Surface(3)
     kept = plain_snapshot(env)
     assert all_plain(kept)
     restore_plain_snapshot(other, kept)
     assert other.place == Place("here", [1, 2])
     assert type(other.place) is Place
-    assert other.screen is not env.screen
-    assert other.screen.get_size() == own.get_size()
+    assert other.screen.width == 3  # its own
     other.place = ("here", [1])
     with pytest.raises(ValueError, match=r"expected .*Place at .*'place'.*, found builtins.tuple"):
         restore_plain_snapshot(other, kept)
