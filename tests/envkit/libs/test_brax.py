@@ -439,7 +439,7 @@ class TestNames:
         env = BraxEnv("fast", max_episode_steps=4)
         assert env.env_name == "fast"
         assert env.action_size == 1  # of the simulator
-        with pytest.raises(AttributeError, match="neither BraxEnv nor the wrapped EpisodeWrapper has 'nothing'"):
+        with pytest.raises(AttributeError, match="neither BraxEnv nor the wrapped Fast has 'nothing'"):
             env.nothing  # noqa: B018
 
     def test_that_are_unknown_are_compared_with_those_known(self):
