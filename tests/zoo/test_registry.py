@@ -19,9 +19,7 @@ def test_every_shipped_config_loads(name, skip_without):
     assert config.description
     assert config.eval.episodes >= 100
     assert config.eval.first_seed == 10_000
-    groups = config.env.id.startswith(("vmas/", "pettingzoo/"))  # whose steps are dear
-    assert config.eval.points == 50 or (groups and config.eval.points == 20)
-    assert config.eval.curve_episodes == 20
+    assert (config.eval.points, config.eval.curve_episodes) == (50, 20)
     skip_without(config)
     if not config.env.id.startswith(("vmas/", "pettingzoo/")):  # of which nobody publishes numbers to compare with
         assert config.target is not None
