@@ -153,11 +153,13 @@ class DiscreteSAC(OffPolicyAgent):
 
     def log_probs(self, rows: TensorDictBase) -> Tensor:
         """Log-probabilities of actions, ``[batch, n]``; minus infinity for those that are not possible."""
-        logits, mask = self.actor(*self.observations(rows)), self.spaces.mask_key
-        return (logits if mask is None else logits.masked_fill(~rows.get(mask), -torch.inf)).log_softmax(-1)
+        logits = self.actor(*self.observations(rows))
+        for key in self.spaces.mask_keys:
+            logits = logits.masked_fill(~rows.get(key), -torch.inf)
+        return logits.log_softmax(-1)
 
     def _seen_keys(self) -> list[NestedKey]:
-        return [*super()._seen_keys(), *([] if self.spaces.mask_key is None else [self.spaces.mask_key])]
+        return [*super()._seen_keys(), *self.spaces.mask_keys]
 
     def _parts(self) -> dict[str, Any]:
         return {

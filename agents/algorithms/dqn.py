@@ -153,7 +153,7 @@ class DQN(OffPolicyAgent):
         self.target = TargetNetwork(self.network)
         self.optimizer = Descent(self.network.parameters(), self.config.lr, max_grad_norm=self.config.max_grad_norm)
         key, mask = self.spaces.action_key, self.spaces.mask_key
-        inputs = [*self.spaces.observation_keys, *([] if mask is None else [mask])]
+        inputs = [*self.spaces.observation_keys, *self.spaces.mask_keys]
         acting = TensorDictModule(_Greedy(self), in_keys=inputs, out_keys=[key])
         eps = (0.0, 0.0) if config.noisy else (config.eps_init, config.eps_end)
         self.exploration = EGreedyModule(env.action_spec, *eps, action_key=key, action_mask_key=mask)

@@ -50,8 +50,7 @@ class OffPolicyAgent(BaseAgent):
             init_random_frames=config.learning_starts or None,
         )
         self.buffer = self._make_buffer()
-        masks = [] if spaces.mask_key is None else [spaces.mask_key]
-        following = dict.fromkeys([*self._seen_keys(), *masks, spaces.reward_key, *spaces.flag_keys])
+        following = dict.fromkeys([*self._seen_keys(), *spaces.mask_keys, spaces.reward_key, *spaces.flag_keys])
         self._read: list[NestedKey] = [
             *self._seen_keys(),
             spaces.action_key,

@@ -164,8 +164,10 @@ class OnPolicyAgent(BaseAgent):
         key, parameters, taken = self.spaces.action_key, self.parameter_keys, self.taken_key
         net = TensorDictModule(self.actor, in_keys=self.observation_keys, out_keys=parameters)
         if self.discrete:
-            masks = [] if self.spaces.mask_key is None else [self.spaces.mask_key]
-            allow = [TensorDictModule(_allowed, in_keys=[*parameters, mask], out_keys=parameters) for mask in masks]
+            allow = [
+                TensorDictModule(_allowed, in_keys=[*parameters, mask], out_keys=parameters)
+                for mask in self.spaces.mask_keys
+            ]
             logits = TensorDictSequential(net, *allow) if allow else net
             return ProbabilisticActor(logits, parameters, [key], distribution_class=Categorical)
         gaussian = ProbabilisticActor(net, parameters, [taken], distribution_class=IndependentNormal)

@@ -98,6 +98,11 @@ class Spaces:
                 return sibling(self.action_key, name)
         return None
 
+    @property
+    def mask_keys(self) -> list[NestedKey]:
+        """``mask_key``, if there is one."""
+        return [] if self.mask_key is None else [self.mask_key]
+
     def _flags(self) -> list[NestedKey]:
         return [self.done_key, self.terminated_key]
 

@@ -43,7 +43,8 @@ def plain_snapshot(env: EnvBase) -> Any:
     """All that an env keeps between steps, as nested dicts and lists of tensors, arrays and plain values.
 
     The objects of which a simulator consists are taken apart into their attributes, random generators into their
-    states. Compare :meth:`~envkit.EnvBase.snapshot`, which copies them, and needs pickle on disk.
+    states. What pygame draws on is left out: the env that is restored keeps its own. Compare
+    :meth:`~envkit.EnvBase.snapshot`, which copies objects, and needs pickle on disk.
 
     Raises:
         TypeError: the env cannot be copied, or consists of something whose state cannot be read, as compiled

@@ -165,7 +165,8 @@ class GymEnv(GymWrapper):
         env_name: an id known to ``gymnasium.make``.
         frame_skip, from_pixels, pixels_only, categorical_action_encoding, device: see :class:`GymWrapper`.
         **kwargs: passed on to ``gymnasium.make``. Its passive checker is off by default: what it looks for is
-            checked here.
+            checked here. With a ``render_mode`` for pictures, and no display, ``MUJOCO_GL`` and ``SDL_VIDEODRIVER`` are
+            set where they are not.
 
     Raises:
         UnknownEnvError: no env is registered under ``env_name``.

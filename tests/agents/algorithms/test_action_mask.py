@@ -178,6 +178,18 @@ def test_soft_values_of_possible_actions():
     assert said["loss_critic"].item() == pytest.approx((2.0 - target) ** 2)  # half of it for each of two critics
 
 
+def test_an_episode_may_end_where_nothing_is_possible():
+    agent = DiscreteSAC(game(), DiscreteSAC.Config(**SMALL), observation_keys=["observation"])
+    over = {"done": torch.ones(1, 1, dtype=torch.bool), "terminated": torch.ones(1, 1, dtype=torch.bool)}
+    seen = torch.zeros(1, 18)
+    after = {"observation": seen, "mask": torch.zeros(1, 9, dtype=torch.bool), "reward": torch.ones(1, 1), **over}
+    before = {"observation": seen, "mask": torch.ones(1, 9, dtype=torch.bool), "action": torch.tensor([2])}
+    said = agent.update(TensorDict({**before, "next": after}, [1]))
+    assert all(value.isfinite() for value in said.values())
+    value = said["value"]  # of the two critics, whose target is the reward alone
+    assert said["loss_critic"] >= (value - 1.0) ** 2 - 1e-6
+
+
 def test_advantages_of_players_who_take_turns():
     """Whoever wins with the last move of three also gains by the first one, and the other one loses by the second."""
     done = torch.tensor([[False], [False], [True]])
