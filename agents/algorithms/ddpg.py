@@ -15,47 +15,34 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 
-from agents.algorithms.config import OffPolicyConfig
+from agents.algorithms.noise import NoiseConfig, action_noise, with_first_steps
 from agents.algorithms.off_policy import OffPolicyAgent
-from agents.exploration import AdditiveGaussianModule, OrnsteinUhlenbeckProcessModule
 from agents.nn import Ensemble
 from agents.nn.only_member import OnlyMember
 from agents.nn.target import TargetNetwork
 from agents.objectives import hold_out_net, value_loss
 from agents.returns import td0_target
-from envkit import EnvBase, InitTracker, TransformedEnv
+from envkit import EnvBase
 
 __all__ = ["DDPG", "DDPGConfig"]
 
 
 @dataclass
-class DDPGConfig(OffPolicyConfig):
+class DDPGConfig(NoiseConfig):
     """Hyper-parameters of :class:`DDPG`."""
 
     tau: float = 0.005
     """How far the targets move towards the networks in each update of the actor."""
     actor_freq: int = 1
     """Updates of the critic for each of the actor."""
-    noise: str = "gaussian"
-    """What is added to actions: gaussian noise, or ornstein-uhlenbeck, which has a memory."""
-    noise_std: float = 0.1
-    """Its standard deviation, for actions scaled to the box from -1 to 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.noise not in ("gaussian", "ornstein-uhlenbeck"):
-            raise ValueError(
-                f"{type(self).__name__}.noise: expected gaussian or ornstein-uhlenbeck, found {self.noise!r}"
-            )
 
     @staticmethod
     def ranges() -> dict[str, tuple[float, float]]:
         """Lowest and highest value of the numbers."""
         return {
-            **OffPolicyConfig.ranges(),
+            **NoiseConfig.ranges(),
             "tau": (0, 1),
             "actor_freq": (1, math.inf),
-            "noise_std": (0, math.inf),
         }
 
 
@@ -100,9 +87,7 @@ class DDPG(OffPolicyAgent):
         critic: nn.Module | None = None,
     ) -> None:
         config = self.Config() if config is None else config
-        if config.noise == "ornstein-uhlenbeck":  # its memory begins anew with each episode
-            observation_keys = list(env.observation_keys) if observation_keys is None else observation_keys
-            env = TransformedEnv(env, InitTracker())
+        env, observation_keys = with_first_steps(env, observation_keys, config)
         super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         self._low, self._high = self.spaces.finite_action_bounds()
         self.actor = actor if actor is not None else self._default_actor()
@@ -110,11 +95,11 @@ class DDPG(OffPolicyAgent):
         self.target_actor, self.target_critic = TargetNetwork(self.actor), TargetNetwork(self.critic)
         self.actor_optimizer = self._descent(self.actor.parameters())
         self.critic_optimizer = self._descent(self.critic.parameters())
-        self.exploration = self._noise()
+        self._noise = action_noise(config, self.spaces)
         acting = _Squashed(self.actor, self._low, self._high)
         self.policy = TensorDictSequential(
             TensorDictModule(acting, in_keys=self.spaces.observation_keys, out_keys=[self.spaces.action_key]),
-            self.exploration,
+            *self._noise.values(),
         )
         self._begin()
 
@@ -125,17 +110,6 @@ class DDPG(OffPolicyAgent):
 
     def _default_critic(self) -> nn.Module:
         return self._ensemble(self.num_critics, self.spaces.observation_width() + self.spaces.action_size, 1)
-
-    def _noise(self) -> nn.Module:
-        """Noise on actions as the env has them."""
-        std, spec, key = (
-            self.config.noise_std * (self._high - self._low) / 2,
-            self.spaces.action,
-            self.spaces.action_key,
-        )
-        if self.config.noise == "gaussian":
-            return AdditiveGaussianModule(spec, 1.0, 1.0, std=std, action_key=key)
-        return OrnsteinUhlenbeckProcessModule(spec, eps_init=1.0, eps_end=1.0, sigma=std, action_key=key)
 
     # ----------------------------------------------------------------- update
 
@@ -189,7 +163,7 @@ class DDPG(OffPolicyAgent):
             "target_critic": self.target_critic,
             "actor_optimizer": self.actor_optimizer,
             "critic_optimizer": self.critic_optimizer,
-            "exploration": self.exploration,
+            **self._noise,
         }
 
 

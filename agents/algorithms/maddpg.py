@@ -31,8 +31,8 @@ class MADDPGConfig(DDPGConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.noise != "gaussian":
-            raise ValueError(f"MADDPGConfig.noise: expected gaussian, found {self.noise}")
+        if self.noise == "ornstein-uhlenbeck":
+            raise ValueError(f"MADDPGConfig.noise: expected none or gaussian, found {self.noise}")
 
 
 class MADDPG(DDPG):

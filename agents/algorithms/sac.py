@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from tensordict import NestedKey, TensorDictBase
-from tensordict.nn import TensorDictModule
+from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 
-from agents.algorithms.config import OffPolicyConfig
+from agents.algorithms.noise import NoiseConfig, action_noise, with_first_steps
 from agents.algorithms.off_policy import OffPolicyAgent
 from agents.nn import ProbabilisticActor, TanhNormal
 from agents.nn.only_member import OnlyMember
@@ -31,7 +31,7 @@ LOG_STD = (-20.0, 2.0)
 
 
 @dataclass
-class SACConfig(OffPolicyConfig):
+class SACConfig(NoiseConfig):
     """Hyper-parameters of :class:`SAC`."""
 
     num_critics: int = 2
@@ -46,12 +46,14 @@ class SACConfig(OffPolicyConfig):
     """First weight of the entropy, if it is learnt."""
     target_entropy: float | None = None
     """Entropy that the learnt weight aims at; minus the number of action dimensions by default."""
+    noise: str = "none"
+    """What is added to the actions drawn: none, gaussian noise, or ornstein-uhlenbeck, which has a memory."""
 
     @staticmethod
     def ranges() -> dict[str, tuple[float, float]]:
         """Lowest and highest value of the numbers."""
         return {
-            **OffPolicyConfig.ranges(),
+            **NoiseConfig.ranges(),
             "num_critics": (1, math.inf),
             "tau": (0, 1),
             "actor_freq": (1, math.inf),
@@ -100,12 +102,13 @@ class SAC(OffPolicyAgent):
         actor: nn.Module | None = None,
         critic: nn.Module | None = None,
     ) -> None:
+        config = self.Config() if config is None else config
+        env, observation_keys = with_first_steps(env, observation_keys, config)
         super().__init__(env, config, seed=seed, observation_keys=observation_keys)
         self._low, self._high = self.spaces.finite_action_bounds()
         self.actor = _Gaussian(actor if actor is not None else self._default_actor())
         self.critic = critic if critic is not None else self._default_critic()
         self.target = TargetNetwork(self.critic)
-        config = self.config
         self.temperature = Temperature(config.alpha_init if config.alpha is None else config.alpha)
         self.actor_optimizer = self._descent(self.actor.parameters())
         self.critic_optimizer = self._descent(self.critic.parameters())
@@ -114,13 +117,15 @@ class SAC(OffPolicyAgent):
         if config.target_entropy is not None:
             self._target_entropy = config.target_entropy
         net = TensorDictModule(self.actor, in_keys=self.spaces.observation_keys, out_keys=["loc", "scale"])
-        self.policy = ProbabilisticActor(
+        acting = ProbabilisticActor(
             net,
             ["loc", "scale"],
             [self.spaces.action_key],
             distribution_class=TanhNormal,
             distribution_kwargs={"low": self._low, "high": self._high},
         )
+        self._noise = action_noise(config, self.spaces)
+        self.policy = TensorDictSequential(acting, *self._noise.values()) if self._noise else acting
         self._begin()
 
     # --------------------------------------------------------------- networks
@@ -196,6 +201,7 @@ class SAC(OffPolicyAgent):
             "critic_optimizer": self.critic_optimizer,
             "alpha_optimizer": self.alpha_optimizer,
             "temperature": self.temperature,
+            **self._noise,
         }
 
 

@@ -362,5 +362,5 @@ def test_what_they_refuse(meeting):
         QMIX.Config(distribution="quantile")
     with pytest.raises(ValueError, match=r"QMIXConfig\.mixing_embed_dim: expected at least 1, found 0"):
         QMIX.Config(mixing_embed_dim=0)
-    with pytest.raises(ValueError, match=r"MADDPGConfig\.noise: expected gaussian, found ornstein-uhlenbeck"):
+    with pytest.raises(ValueError, match=r"MADDPGConfig\.noise: expected none or gaussian, found ornstein-uhlenbeck"):
         MADDPG.Config(noise="ornstein-uhlenbeck")
