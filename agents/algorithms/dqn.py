@@ -7,7 +7,7 @@ Reads from top to bottom: configuration, networks, then one update.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from agents.objectives.distributional import chosen_distribution, greedy_distrib
 from agents.replay import PrioritizedSampler, ReplayBuffer, TensorDictPrioritizedReplayBuffer
 from agents.returns import td0_target
 from envkit import EnvBase, ExplorationType, exploration_type
+from envkit.core.inlined import Entries, of_sequence, on_entries
 from envkit.core.inlined_layers import on_tensors
 
 __all__ = ["DQN", "DQNConfig"]
@@ -157,7 +158,9 @@ class DQN(OffPolicyAgent):
         acting = TensorDictModule(_Greedy(self), in_keys=inputs, out_keys=[key])
         eps = (0.0, 0.0) if config.noisy else (config.eps_init, config.eps_end)
         self.exploration = EGreedyModule(env.action_spec, *eps, action_key=key, action_mask_key=mask)
-        self.policy = TensorDictSequential(acting, self.exploration)
+        self.policy = (
+            TensorDictSequential(acting, self.exploration) if config.noisy else _EpsilonGreedy(acting, self.exploration)
+        )
         self._begin()
 
     # --------------------------------------------------------------- networks
@@ -314,3 +317,30 @@ class _Greedy(nn.Module):
         if self._masked:
             return lambda *inputs: self._best(network, inputs)
         return lambda *observation: means(network(*observation)).argmax(-1)
+
+
+class _EpsilonGreedy(TensorDictSequential):
+    """The greedy action, or a random one now and then, for which a loop does not ask the network."""
+
+    def on_entries(self, given: Collection[NestedKey]) -> Callable[[Entries], None] | None:
+        """The same on a dict of entries; see ``on_entries`` in ``envkit/core/inlined.py``."""
+        exploration: Any = self[1]
+        whole, greedy = of_sequence(self, given), on_entries(self[0], given)
+        if whole is None or greedy is None:
+            return None
+        key, *others = exploration.in_keys
+        like: Tensor | None = None  # an action of the shape that all of them have
+
+        def run(entries: Entries) -> None:
+            nonlocal like
+            if like is None or exploration_type() is not ExplorationType.RANDOM:
+                whole(entries)
+                like = entries[key]
+                return
+            chosen, drawn = exploration.draw(like, *[entries[other] for other in others])
+            if drawn is None or chosen is not None:
+                greedy(entries)
+            if drawn is not None:
+                entries[key] = drawn if chosen is None else torch.where(chosen, drawn, entries[key])
+
+        return run

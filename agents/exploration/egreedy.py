@@ -81,20 +81,37 @@ class EGreedyModule(ExplorationModule):
         self.annealing.step(frames)
 
     def _explore(self, action: Tensor, *others: Tensor) -> Tensor:
-        leading = self._leading(action)
-        size = action.shape if isinstance(self._leaf, Categorical) else (*action.shape[:-1], 1)
-        chance: Any = torch.rand(size, generator=self.generator, device=action.device)
+        self._leading(action)
+        chosen, drawn = self.draw(action, *others)
+        if drawn is None:
+            return action
+        return drawn if chosen is None else torch.where(chosen, drawn, action)
+
+    def draw(self, like: Tensor, *others: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Which actions are random this time, and random actions.
+
+        Args:
+            like: an action; of its shape, dtype and device the random ones are, its content does not matter.
+            *others: the mask, where there is one.
+
+        Returns:
+            A mask that broadcasts to the action, None for all of them; and random actions, None where none is random.
+        """
+        size = like.shape if isinstance(self._leaf, Categorical) else (*like.shape[:-1], 1)
+        chance: Any = torch.rand(size, generator=self.generator, device=like.device)
         eps = self.eps
         if chance.numel() == 1:  # without a mask of one element
             if chance.item() >= eps:
-                return action
+                return None, None
             chance = None
         else:
             chance = chance < eps
             if not chance.any():
-                return action
-        drawn = self._allowed(action, *others) if others else self._leaf.rand(leading, generator=self.generator)
-        return drawn if chance is None else torch.where(chance, drawn, action)
+                return None, None
+        if others:
+            return chance, self._allowed(like, *others)
+        leading = like.shape[: like.ndim - len(self._leaf.shape)]
+        return chance, self._leaf.rand(leading, generator=self.generator)
 
     def _allowed(self, action: Tensor, mask: Tensor) -> Tensor:
         """Random actions that the mask allows."""

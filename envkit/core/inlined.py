@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from envkit.core.inlined_layers import on_tensors, runs_as_written, tells
 
-__all__ = ["Entries", "of_module", "on_entries"]
+__all__ = ["Entries", "of_module", "of_sequence", "on_entries"]
 
 Entries = dict[NestedKey, Any]
 
@@ -53,7 +53,7 @@ def on_entries(module: Any, given: Collection[NestedKey]) -> Callable[[Entries],
         tell: Any = module.on_entries
         return tell(given)
     if isinstance(module, TensorDictSequential):
-        return _of_sequence(module, given) if _inherits(module, TensorDictSequential, "forward") else None
+        return of_sequence(module, given) if _inherits(module, TensorDictSequential, "forward") else None
     if isinstance(module, TensorDictModule) and _inherits(module, TensorDictModule, "forward"):
         return of_module(module, given)
     return None
@@ -63,7 +63,8 @@ def _inherits(module: nn.Module, base: type, *methods: str) -> bool:
     return all(getattr(type(module), name) is getattr(base, name) for name in methods)
 
 
-def _of_sequence(sequence: TensorDictSequential, given: Collection[NestedKey]) -> Callable[[Entries], None] | None:
+def of_sequence(sequence: TensorDictSequential, given: Collection[NestedKey]) -> Callable[[Entries], None] | None:
+    """The same for what ``TensorDictSequential.forward`` does, for subclasses that add to it."""
     special = sequence.partial_tolerant or sequence._select_before_return or sequence.inplace in (False, "empty")
     if special or not _inherits(sequence, TensorDictSequential, "_run_module", "_module_iter"):
         return None
