@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["VmasEnv", "VmasWrapper"]
+
+UNREAD = "Scenario kwargs: "  # how VMAS begins to speak of them
 
 
 class VmasWrapper(ForwardsAttributes, EnvBase):
@@ -277,6 +281,7 @@ class VmasEnv(VmasWrapper):
         MissingDependencyError: VMAS is not installed.
         UnknownEnvError: there is no such scenario.
         ValueError: ``num_envs`` is not positive.
+        TypeError: the scenario does not read one of the arguments.
 
     Examples:
         >>> env = VmasEnv("balance", num_envs=3, n_agents=5, max_steps=100, seed=0)  # doctest: +SKIP
@@ -306,17 +311,18 @@ class VmasEnv(VmasWrapper):
         if isinstance(scenario, str) and scenario.removesuffix(".py") not in self.available_envs:
             hint = did_you_mean(scenario, self.available_envs)
             raise UnknownEnvError(f"unknown scenario {scenario!r}: expected one of VmasEnv.available_envs{hint}")
-        # VMAS puts the global generators back itself, unless it raises.
-        made = call_with(
-            seeded_states(0, ["random", "numpy", "torch"]),
-            vmas.make_env,
-            scenario,
-            num_envs=num_envs,
-            device=torch.device("cpu" if device is None else device),
-            continuous_actions=continuous_actions,
-            max_steps=max_steps,
-            **{**(scenario_kwargs or {}), **kwargs},
-        )
+        with _unknown_arguments_raise(scenario):
+            # VMAS puts the global generators back itself, unless it raises.
+            made = call_with(
+                seeded_states(0, ["random", "numpy", "torch"]),
+                vmas.make_env,
+                scenario,
+                num_envs=num_envs,
+                device=torch.device("cpu" if device is None else device),
+                continuous_actions=continuous_actions,
+                max_steps=max_steps,
+                **{**(scenario_kwargs or {}), **kwargs},
+            )
         super().__init__(made, categorical_actions=categorical_actions, group_map=group_map)
         self.scenario_name = scenario if isinstance(scenario, str) else type(scenario).__name__
         if seed is not None:
@@ -324,6 +330,18 @@ class VmasEnv(VmasWrapper):
 
     def __repr__(self) -> str:
         return f"VmasEnv({self.scenario_name}, batch_size={list(self.batch_size)}, device={self.device})"
+
+
+@contextmanager
+def _unknown_arguments_raise(scenario: Any) -> Iterator[None]:
+    """Turns the warning by which VMAS speaks of arguments that a scenario did not read into an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=UNREAD, category=UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            unread = str(warning).removeprefix(UNREAD).partition(" passed")[0]
+            raise TypeError(f"VmasEnv: expected arguments that {scenario!r} reads, found {unread}") from None
 
 
 def _groups(group_map: GroupMap, names: list[str]) -> dict[str, list[str]]:

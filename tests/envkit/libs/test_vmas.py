@@ -454,6 +454,8 @@ def test_available_envs():
 def test_errors(monkeypatch):
     with pytest.raises(UnknownEnvError, match=r"unknown scenario 'balanse'.*did you mean 'balance'"):
         VmasEnv("balanse", 2)
+    with pytest.raises(TypeError, match=r"expected arguments that 'balance' reads, found \{'n_agens': 4\}"):
+        VmasEnv("balance", 2, n_agens=4)
     with pytest.raises(ValueError, match="num_envs: expected a positive number, found 0"):
         VmasEnv("balance", 0)
     with pytest.raises(ValueError, match=r"group_map: .*found none for \['agent_1'\]"):
