@@ -6,13 +6,13 @@ import numpy as np
 
 __all__ = ["SumTree"]
 
-WIDTH = 8
-TOP = 2048  # so many sums are added up in each draw
+WIDTH = 16
+TOP = 4096  # so many sums are added up in each draw
 SHY = 1 - 2.0**-52
 
 
 class SumTree:
-    """Non-negative weights, and the sums of each 8 of them, of each 8 of those, and so on.
+    """Non-negative weights, and the sums of each 16 of them, of each 16 of those, and so on.
 
     A draw descends by one matrix product a level, for all draws at once; a change adds up the groups that it touches
     anew, in the same order as :meth:`fill` does, so that sums never drift, and depend on nothing but the weights.
@@ -37,7 +37,8 @@ class SumTree:
                 break
             size = -(-size // WIDTH)
         self._groups = [level.reshape(-1, WIDTH) for level in self._levels[:-1]]
-        self._upper = np.triu(np.ones((WIDTH, WIDTH)))
+        # By this a product with a group gives what comes before each member, from the last one to the first.
+        self._before = np.triu(np.ones((WIDTH, WIDTH)), 1)[:, ::-1].copy()
 
     @property
     def weights(self) -> np.ndarray:
@@ -79,14 +80,12 @@ class SumTree:
         rows = np.arange(0, len(where) * WIDTH, WIDTH)
         for groups in reversed(self._groups):
             group = groups.take(place, 0)
-            sums = group @ self._upper
+            before = group @ self._before
             # Rounding must not carry a draw beyond the last positive weight of its group.
-            rest = np.minimum(rest, sums[:, -1] * SHY)
-            below = (sums <= rest[:, None]).argmin(1)
-            found = rows + below
-            rest -= sums.take(found) - group.take(found)
-            np.maximum(rest, 0, out=rest)
-            place = place * WIDTH + below
+            rest = np.minimum(rest, (before[:, 0] + group[:, -1]) * SHY)
+            back = (before <= rest[:, None]).argmax(1)
+            rest -= before.take(rows + back)
+            place = place * WIDTH + (WIDTH - 1 - back)
         return place
 
 
