@@ -43,7 +43,9 @@ def benchmark(
         from zoo.stopping import Interrupted
 
         if (name is None) == (going_on is None) or (going_on is not None and (override or at_least is not None)):
-            raise UsageError("expected NAME with its options, or --continue FOLDER with --seeds, --jobs and --save only")
+            raise UsageError(
+                "expected NAME with its options, or --continue FOLDER with --seeds, --jobs and --save only"
+            )
 
         def show(result: SeedResult) -> None:
             typer.echo(f"seed {result.seed}: {result.score:.1f} ± {result.std:.1f}, {result.training_seconds:.1f} s")
