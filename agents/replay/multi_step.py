@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.replay.storage import Storage
 from envkit.core.plan import path_of
-from envkit.transforms.functional.windows import n_step_returns
+from envkit.transforms.functional.windows import n_step_returns, window_return
 from envkit.transforms.keys import Keys, listed
 
 __all__ = ["MultiStep"]
@@ -104,13 +104,12 @@ class MultiStep:
         flat = places.reshape(-1)
         ends = self._ends(storage.column(self.done_key, flat), torch.Size(window)).cpu() | (ahead >= newer)
         sums: dict[NestedKey, Tensor] = {}
-        count = torch.ones(window, dtype=torch.int64)
+        count = torch.ones(len(index), dtype=torch.int64)
         for key in self.reward_keys:
             reward = storage.column(key, flat).unflatten(0, window)
-            every, count = n_step_returns(reward, ends.to(reward.device), self.n_steps, self.gamma)
-            sums[key] = every[:, 0]
-        last = places[torch.arange(len(index)), count[:, 0].cpu() - 1]
-        return self._joined(items, self._read(storage, last)["next"], sums, count[:, 0])
+            sums[key], count = window_return(reward, ends.to(reward.device), self.gamma)
+        last = places.gather(1, count.cpu().unsqueeze(-1) - 1).squeeze(-1)
+        return self._joined(items, self._read(storage, last)["next"], sums, count)
 
     def _joined(
         self, items: TensorDictBase, after: TensorDictBase, sums: dict[NestedKey, Tensor], count: Tensor

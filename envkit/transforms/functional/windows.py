@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["chunks_ahead", "n_step_returns"]
+__all__ = ["chunks_ahead", "n_step_returns", "window_return"]
 
 
 def n_step_returns(
@@ -13,7 +13,7 @@ def n_step_returns(
     r"""Discounted sums of the next ``n_steps`` rewards, up to the end of an episode: :math:`\sum_k \gamma^k r_{t+k}`.
 
     Args:
-        reward: ``[*batch, time, *rest]``.
+        reward: floating point, ``[*batch, time, *rest]``.
         done: bool ``[*batch, time]``, whether an episode ends with a step.
         n_steps: how many rewards there are at most; fewer where the sequence ends.
         gamma: the discount.
@@ -29,18 +29,41 @@ def n_step_returns(
         >>> n_step_returns(torch.tensor([1.0, 2.0, 4.0, 8.0]), done, 2, 0.5)
         (tensor([2., 4., 4., 8.]), tensor([2, 2, 1, 1]))
     """
-    dim = done.ndim - 1
-    total, count = torch.zeros_like(reward), torch.zeros_like(done, dtype=torch.int64)
-    going = torch.ones_like(done)
-    steps = done.shape[dim]
-    for k in range(min(n_steps, steps)):
-        here = going.narrow(dim, 0, steps - k)
-        ahead = reward.narrow(dim, k, steps - k)
-        wide = here.reshape(*here.shape, *(1,) * (reward.ndim - done.ndim))
-        total.narrow(dim, 0, steps - k).add_(torch.where(wide, gamma**k * ahead, torch.zeros_like(ahead)))
-        count.narrow(dim, 0, steps - k).add_(here)
-        going = (here & ~done.narrow(dim, k, steps - k)).clone()
-    return total, count
+    dim, steps = done.ndim - 1, done.shape[-1]
+    n_steps = max(1, min(n_steps, steps))
+    ahead = torch.arange(steps, device=done.device).unsqueeze(-1) + torch.arange(n_steps, device=done.device)
+    # The last step ends its sequence whether or not an episode ends there, and is repeated where none is left.
+    ends = done.clone()
+    ends[..., -1:] = True
+    place, window = ahead.clamp(max=steps - 1).flatten(), (steps, n_steps)
+    rewards = reward.index_select(dim, place).unflatten(dim, window)
+    return window_return(rewards, ends.index_select(dim, place).unflatten(dim, window), gamma)
+
+
+def window_return(reward: torch.Tensor, done: torch.Tensor, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Discounted sum of the rewards of a window, up to the end of an episode: :math:`\sum_k \gamma^k r_k`.
+
+    Args:
+        reward: floating point, ``[*batch, time, *rest]``.
+        done: bool ``[*batch, time]``, whether an episode ends with a step.
+        gamma: the discount.
+
+    Returns:
+        The sum, ``[*batch, *rest]``, and how many rewards it has, int64 ``[*batch]``.
+
+    Examples:
+        >>> window_return(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, False, True, False]), 0.5)
+        (tensor(3.), tensor(3))
+    """
+    dim, rest = done.ndim - 1, (1,) * (reward.ndim - done.ndim)
+    going = done.cumsum(dim) == done
+    weight = torch.tensor([gamma**k for k in range(done.shape[dim])], dtype=reward.dtype, device=reward.device)
+    counted = going.reshape(*going.shape, *rest)
+    first, *others = torch.where(counted, reward * weight.reshape(-1, *rest), 0).unbind(dim)
+    # One after the other: a sum by torch may add in another order, which differs in the last bit.
+    for further in others:
+        first = first + further
+    return first, going.sum(dim)
 
 
 def chunks_ahead(value: torch.Tensor, ends: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
