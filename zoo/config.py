@@ -31,7 +31,7 @@ __all__ = [
     "load_config",
 ]
 
-NOT_DECISIVE = {"name", "seed", "description", "published", "tune"}
+NOT_DECISIVE = {"name", "seed", "description", "published", "tried", "tune"}
 
 _ENV_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+")
 
@@ -116,6 +116,7 @@ class RunConfig:
         eval: How the final policy is judged.
         target: The mean return that counts as solved (the bar), or None where there is no agreed one.
         published: What others have reached with as many steps, or None.
+        tried: Other settings that were tried, and what each gave; shown beside the results.
         description: One line for the list of configs.
         tune: What a search may try, by the dotted name of the entry, such as ``agent.lr``.
 
@@ -134,6 +135,7 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     target: float | None = None
     published: Published | None = None
+    tried: list[str] = field(default_factory=list)
     description: str = ""
     tune: dict[str, SearchRange] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from agents.yaml_data import dump_yaml
 from zoo.curves_plot import SeedCurves, curves_svg
 from zoo.files import write_text
 from zoo.result import Result, find_results, stored_results
-from zoo.table import COLUMNS, number, results_page, table_row, version_sets
+from zoo.table import COLUMNS, number, results_page, table_row, tried, version_sets
 
 __all__ = ["collect", "write_markdown", "write_page"]
 
@@ -48,6 +48,7 @@ def write_page(found: Sequence[tuple[str, Result]], folder: Path) -> Path:
             "row": table_row(result, letters),
             "svg": curves_svg([SeedCurves.of(result)]) if result.seeds[0].curve_steps else "",
             "settings": dump_yaml(result.config),
+            "tried": tried(result),
         }
         for n, (source, result) in enumerate(found)
     ]

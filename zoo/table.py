@@ -10,7 +10,7 @@ from zoo.config import config_hash
 from zoo.registry import config_names, find_config
 from zoo.result import Result
 
-__all__ = ["COLUMNS", "number", "results_page", "table_row", "version_sets"]
+__all__ = ["COLUMNS", "number", "results_page", "table_row", "tried", "version_sets"]
 
 COLUMNS = {
     "config": "Name of the config, whose file holds its settings.",
@@ -105,10 +105,18 @@ def results_page(results: Sequence[Result]) -> str:
             for result in results
         ]
         parts.append(_markdown([["config", "command", "score of seed 0, 1, ..."], *scores]))
+        others = [f"- {result.name}: {'; '.join(tried(result))}." for result in results if tried(result)]
+        if others:
+            parts.append("What else was tried:\n\n" + "\n".join(others))
         parts.append("`zoo verify NAME` trains a seed again and compares its score and its curve, bit for bit.")
     if missing:
         parts.append("## Not run yet\n\n" + "\n".join(f"- {name}" for name in missing))
     return "\n\n".join(parts) + "\n"
+
+
+def tried(result: Result) -> list[str]:
+    """Say what other settings were tried, by the config as it is now, and what each gave."""
+    return find_config(result.name).tried if result.name in config_names() else []
 
 
 def _comparison(result: Result) -> str:

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from zoo.registry import find_config
 from zoo.report import collect, write_page
 
 html5lib = pytest.importorskip("html5lib")
@@ -48,6 +49,12 @@ def test_what_stands_in_files_is_shown_as_text(made_up, tmp_path):
     text = write_page([("x", result)], tmp_path).read_text()
     assert "&lt;script&gt;alert(1)" in text
     assert "<script" not in text
+
+
+def test_what_else_was_tried_stands_beside_a_result(made_up, tmp_path):
+    text = write_page([("x", made_up("a2c/Pendulum-v1"))], tmp_path).read_text()
+    shown = html5lib.HTMLParser(strict=True, namespaceHTMLElements=True).parse(text).iter(f"{HTML}li")
+    assert ["".join(item.itertext()) for item in shown] == find_config("a2c/Pendulum-v1").tried
 
 
 def test_without_results_the_page_says_so(tmp_path):

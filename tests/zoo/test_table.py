@@ -1,8 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from zoo.registry import config_names
+from zoo.registry import config_names, find_config
 from zoo.result import stored_results
 from zoo.table import COLUMNS, results_page, table_row, version_sets
 
@@ -72,6 +73,14 @@ def test_the_page_shows_every_seed_and_what_has_not_been_run(made_up):
     assert [line[2:] for line in not_run.splitlines() if line] == [
         name for name in config_names() if name not in ("ppo/CartPole-v1", "ppo/Acrobot-v1")
     ]
+
+
+def test_what_else_was_tried(made_up):
+    lines = find_config("a2c/Pendulum-v1").tried
+    gone = replace(made_up(), name="ppo/Gone-v1")
+    page = results_page([made_up("a2c/Pendulum-v1"), made_up("ppo/CartPole-v1"), gone])
+    assert f"What else was tried:\n\n- a2c/Pendulum-v1: {'; '.join(lines)}.\n\n" in page
+    assert "What else was tried" not in results_page([made_up("ppo/CartPole-v1")])
 
 
 def test_the_page_of_the_docs_is_what_the_command_writes():
