@@ -676,7 +676,8 @@ class TestBehaviour:
         td = batch.reset(td.set("_reset", mask))
         same = [torch.equal(td["agent", "observation"][i], before["agent", "observation"][i]) for i in range(3)]
         assert same == [False, True, True]
-        following = batch.step(batch.rand_action(td).set("_step", mask))["next"]
+        moves = torch.ones_like(batch.rand_action(td)["agent", "action"])  # a draw may be of rest alone
+        following = batch.step(td.set(("agent", "action"), moves).set("_step", mask))["next"]
         same = [torch.equal(following["agent", "observation"][i], td["agent", "observation"][i]) for i in range(3)]
         assert same == [False, True, True]
         assert (following["agent", "reward"][1:] == 0).all()
