@@ -21,6 +21,9 @@ def n_step_returns(
     Returns:
         The sums, shaped like ``reward``, and how many rewards each has, int64 ``[*batch, time]``.
 
+    Raises:
+        TypeError: the rewards are no floating-point numbers.
+
     References:
         Sutton and Barto, "Reinforcement Learning: An Introduction", 2nd edition, 2018, equation (7.1).
 
@@ -51,10 +54,15 @@ def window_return(reward: torch.Tensor, done: torch.Tensor, gamma: float) -> tup
     Returns:
         The sum, ``[*batch, *rest]``, and how many rewards it has, int64 ``[*batch]``.
 
+    Raises:
+        TypeError: the rewards are no floating-point numbers.
+
     Examples:
         >>> window_return(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, False, True, False]), 0.5)
         (tensor(3.), tensor(3))
     """
+    if not reward.is_floating_point():
+        raise TypeError(f"reward: expected floating-point numbers to discount, found {reward.dtype}")
     dim, rest = done.ndim - 1, (1,) * (reward.ndim - done.ndim)
     going = done.cumsum(dim) == done
     weight = torch.tensor([gamma**k for k in range(done.shape[dim])], dtype=reward.dtype, device=reward.device)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,11 @@ def test_n_step_returns(done, n, gamma, rest):
                 break
         assert torch.equal(total[t], expected)
         assert count[t] == k
+
+
+def test_whole_numbers_cannot_be_discounted():
+    with pytest.raises(TypeError, match=r"reward: expected floating-point numbers to discount, found torch.int64"):
+        n_step_returns(torch.arange(3), torch.zeros(3, dtype=torch.bool), 2, 0.9)
 
 
 @few
