@@ -6,7 +6,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo.config import config_hash
+from zoo.config import RunConfig, config_hash
 from zoo.registry import config_names, find_config
 from zoo.result import Result
 
@@ -105,7 +105,7 @@ def results_page(results: Sequence[Result]) -> str:
             for result in results
         ]
         parts.append(_markdown([["config", "command", "score of seed 0, 1, ..."], *scores]))
-        others = [f"- {result.name}: {'; '.join(tried(result))}." for result in results if tried(result)]
+        others = [f"- {result.name}: {'; '.join(lines)}." for result in results if (lines := tried(result))]
         if others:
             parts.append("What else was tried:\n\n" + "\n".join(others))
         parts.append("`zoo verify NAME` trains a seed again and compares its score and its curve, bit for bit.")
@@ -116,7 +116,8 @@ def results_page(results: Sequence[Result]) -> str:
 
 def tried(result: Result) -> list[str]:
     """Say what other settings were tried, by the config as it is now, and what each gave."""
-    return find_config(result.name).tried if result.name in config_names() else []
+    config = _config_now(result)
+    return [] if config is None else config.tried
 
 
 def _comparison(result: Result) -> str:
@@ -136,7 +137,13 @@ def _comparison(result: Result) -> str:
 
 
 def _is_current(result: Result) -> bool:
-    return result.name in config_names() and config_hash(find_config(result.name)) == result.config_hash
+    config = _config_now(result)
+    return config is not None and config_hash(config) == result.config_hash
+
+
+def _config_now(result: Result) -> RunConfig | None:
+    """The config that the zoo has under the name of a result, if any."""
+    return find_config(result.name) if result.name in config_names() else None
 
 
 def _words(versions: Mapping[str, Any]) -> str:
