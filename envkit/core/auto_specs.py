@@ -57,7 +57,7 @@ def auto_specs_(
         ...         return TensorDict({"observation": torch.zeros(1)})
         ...     def _step(self, tensordict):
         ...         x = tensordict["observation"] + tensordict["action"]
-        ...         return TensorDict({"observation": x, "reward": -x.abs(), "done": x.abs() > 3})
+        ...         return TensorDict({"observation": x, "reward": -x.abs(), "done": x.abs() > 100})
         ...     def _set_seed(self, seed):
         ...         pass
         >>> env = Walk().auto_specs_(lambda td: td.set("action", torch.ones(1)))

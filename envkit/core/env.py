@@ -69,7 +69,7 @@ class EnvBase(EnvSpecs):
         ...         return TensorDict({"observation": torch.zeros(1)})
         ...     def _step(self, tensordict):
         ...         position = tensordict["observation"] + tensordict["action"]
-        ...         return TensorDict({"observation": position, "reward": -position.abs(), "done": position.abs() > 3})
+        ...         return TensorDict({"observation": position, "reward": -position.abs(), "done": position.abs() > 5})
         ...     def _set_seed(self, seed):
         ...         pass
         >>> env = Walk()
