@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 NOT_DECISIVE = {"name", "seed", "description", "published", "tried", "tune"}
+LATER: dict[str, dict[str, Any]] = {"eval": {"kwargs": {}}, "agent": {"normalize_reward": False}}
+"""Entries younger than the first results, and what they are in a run that does without them."""
 
 _ENV_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+")
 
@@ -214,8 +216,8 @@ def config_data(config: RunConfig) -> dict[str, Any]:
 def config_hash(config: RunConfig) -> str:
     """Return a SHA-256 digest of what decides how a run goes and how it is judged.
 
-    That is everything but the name, the seed, the description, what others have published, and what a search may try;
-    and evaluations' own arguments for the environment only where there are any.
+    That is everything but the name, the seed, the description, what others have published, and what was tried or a
+    search may try; and an entry that is younger than the first results only where it makes a difference.
 
     Example:
         >>> from zoo.registry import find_config
@@ -225,8 +227,10 @@ def config_hash(config: RunConfig) -> str:
     """
     data = config_data(config)
     decisive = {key: value for key, value in data.items() if key not in NOT_DECISIVE}
-    if not data["eval"]["kwargs"]:
-        del data["eval"]["kwargs"]
+    for part, entries in LATER.items():
+        for key, without in entries.items():
+            if data[part].get(key) == without:
+                del data[part][key]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

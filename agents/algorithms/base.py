@@ -184,6 +184,10 @@ class BaseAgent(Learner):
     def restart(self) -> None:
         """Goes on learning with new episodes, after the env was run by someone else."""
         self.collector.restart()
+        self._forget_episodes()
+
+    def _forget_episodes(self) -> None:
+        """Forgets what is summed of episodes that have not ended: the envs begin new ones."""
         self.statistics.restart()
 
     def select_action(
@@ -264,7 +268,7 @@ class BaseAgent(Learner):
         if resume and state["envs"] == self.spaces.count:
             self.collector.load_state_dict(state["collector"])
         else:
-            self.statistics.restart()
+            self._forget_episodes()
 
     def save(self, path: str | os.PathLike, *, keep_previous: bool = False) -> Path:
         """Writes :meth:`state_dict` to one safetensors file; see :func:`~agents.save_checkpoint`."""

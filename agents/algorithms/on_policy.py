@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from agents.algorithms.base import BaseAgent
 from agents.algorithms.config import ACTIVATIONS, check_config
+from agents.algorithms.reward_scale import RewardScale
 from agents.descent import Descent, NonFiniteUpdateError
 from agents.nn import MLP, Categorical, IndependentNormal, ProbabilisticActor
 from agents.nn.free_deviation import FreeDeviation
@@ -48,6 +49,8 @@ class OnPolicyConfig:
     """Largest norm of the gradient; None for any."""
     normalize_advantage: bool = True
     """Bring the advantages that an update learns from to mean 0 and standard deviation 1."""
+    normalize_reward: bool = False
+    """Divide the rewards that advantages are of by the running standard deviation of discounted returns."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of both networks."""
     activation: str = "tanh"
@@ -119,6 +122,7 @@ class OnPolicyAgent(BaseAgent):
             eps=1e-5,
             max_grad_norm=self.config.max_grad_norm,
         )
+        self.reward_scale = RewardScale((self.spaces.count, *self.spaces.team), self.config.gamma)
         self.policy = self._policy()
         self.collector = Collector(env, self.policy, frames_per_batch=self.steps_per_iteration)
 
@@ -240,6 +244,16 @@ class OnPolicyAgent(BaseAgent):
         alive = data.get("alive")
         return numbers if alive is None else [number[alive] for number in numbers]
 
+    def rewards(self, batch: TensorDictBase) -> Tensor:
+        """The rewards of a batch as advantages see them, ``[envs, time, *team]``; learns their scale, if asked to."""
+        following, spaces = batch["next"], self.spaces
+        shape = (spaces.count, self.config.steps_per_env, *spaces.team)
+        reward, alive = spaces.reward(following).reshape(shape), spaces.alive(batch)
+        if not self.config.normalize_reward:
+            return reward
+        done = spaces.done(following).reshape(shape)
+        return self.reward_scale(reward, done, None if alive is None else alive.reshape(shape))
+
     @torch.no_grad()
     def estimate(self, batch: TensorDictBase) -> dict[Any, Tensor]:
         """Advantages and value targets of a batch; returns what the update reads, one row per step."""
@@ -265,7 +279,7 @@ class OnPolicyAgent(BaseAgent):
         last = [following[key].flatten(0, batch.ndim - 1)[ends] for key in self.observation_keys]
         next_value.view(-1, *spaces.team)[ends] = self.critic(*last).squeeze(-1)
         advantage, target = gae(
-            columns(spaces.reward(following)),
+            columns(self.rewards(batch)),
             columns(value),
             columns(next_value),
             columns(done),
@@ -287,7 +301,12 @@ class OnPolicyAgent(BaseAgent):
         }
 
     def _parts(self) -> dict[str, Any]:
-        return {"actor": self.actor, "critic": self.critic, "optimizer": self.optimizer}
+        parts = {"actor": self.actor, "critic": self.critic, "optimizer": self.optimizer}
+        return {**parts, "reward_scale": self.reward_scale} if self.config.normalize_reward else parts
+
+    def _forget_episodes(self) -> None:
+        super()._forget_episodes()
+        self.reward_scale.restart()
 
 
 def _allowed(logits: Tensor, mask: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ class REINFORCE(OnPolicyAgent):
     def estimate(self, batch: TensorDictBase) -> dict[Any, Tensor]:
         """Returns of the steps whose episodes ended in the batch, one row per step."""
         following, shape = batch["next"], (self.spaces.count, self.config.steps_per_env, 1)
-        done, reward = following[self.spaces.done_key].reshape(shape), following[self.spaces.reward_key].reshape(shape)
-        returns = reward_to_go(reward, done, gamma=self.config.gamma).flatten()
+        done = following[self.spaces.done_key].reshape(shape)
+        returns = reward_to_go(self.rewards(batch).reshape(shape), done, gamma=self.config.gamma).flatten()
         ended = done.flip(1).cummax(1).values.flip(1).flatten()
         mask = self.spaces.mask_key
         read = (*self.observation_keys, self.taken_key, *([] if mask is None else [mask]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents import A2C, PPO, REINFORCE, reward_to_go
-from envkit import SerialEnv
+from envkit import RewardScaling, SerialEnv, TransformedEnv
 
 AGENTS = {
     "ppo": (PPO, {"num_minibatches": 2, "epochs": 2}),
@@ -25,9 +25,10 @@ def kind(request):
 
 @pytest.fixture(params=["cart_pole", "pendulum"])
 def make(request, kind, tools):
-    def make(seed=0, **changes):
+    def make(seed=0, unit=1.0, **changes):
         agent, options = kind
         env = SerialEnv(2, getattr(tools, request.param))
+        env = env if unit == 1.0 else TransformedEnv(env, RewardScaling(0.0, unit))
         return agent(env, agent.Config(**{"steps_per_env": 32, "hidden_sizes": (8,), **options, **changes}), seed=seed)
 
     return make
@@ -38,10 +39,11 @@ def test_same_seed_same_numbers(make, tools):
     assert records[0] == records[1] != records[2]
 
 
-def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(make, tools, tmp_path):
-    whole = make()
+@pytest.mark.parametrize("normalize_reward", [False, True])
+def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(make, tools, tmp_path, normalize_reward):
+    whole = make(normalize_reward=normalize_reward)
     expected = tools.records(whole, max_iters=9)
-    agent = make()
+    agent = make(normalize_reward=normalize_reward)
     with pytest.raises(InterruptedError):
         agent.train(max_iters=9, callback=tools.interrupt_at(4))
     agent.save(tmp_path / "agent.safetensors")
@@ -49,6 +51,20 @@ def test_an_agent_that_resumes_goes_on_as_if_nothing_had_happened(make, tools, t
     loaded = type(agent).load(tmp_path / "agent.safetensors", make(seed=9).env)
     assert tools.records(loaded, max_iters=9) == expected[4:]
     assert tools.same(tools.learnt(loaded), tools.learnt(whole))
+
+
+def test_normalised_rewards_have_no_unit(make, tools):
+    """Rewards of another unit, a power of two to have no rounding, teach the same, and are reported as they are."""
+
+    def trained(unit, **changes):
+        agent = make(unit=unit, **changes)
+        metrics = agent.train(max_iters=8)
+        return agent.optimizer.flat, metrics["return_mean"]
+
+    (one, reported), (other, reported_other) = (trained(unit, normalize_reward=True) for unit in (4.0, 1024.0))
+    assert torch.equal(one, other)
+    assert reported_other == 256 * reported
+    assert not torch.equal(one, trained(4.0)[0])
 
 
 def test_from_config(kind, tools):
