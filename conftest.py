@@ -1,6 +1,8 @@
 """What all tests need, those in docstrings too."""
 
+import os
 import random
+import secrets
 import signal
 
 import numpy as np
@@ -18,5 +20,11 @@ def same_draws(monkeypatch):
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    here, drawn = os.getpid(), random.Random(0)
+
+    def randbits(bits):
+        """Same here; workers that are forked, which would all go on with the same draws, differ as ever."""
+        return drawn.getrandbits(bits) if os.getpid() == here else secrets.randbits(bits)
+
     # Where NumPy's generators get their seed from, if they are given none, as those of Gymnasium's envs are.
-    monkeypatch.setattr("numpy.random.bit_generator.randbits", random.Random(0).getrandbits)
+    monkeypatch.setattr("numpy.random.bit_generator.randbits", randbits)
