@@ -18,15 +18,16 @@ from agents.objectives.qmix import QMixerLoss
 from envkit import Bounded, Categorical, Composite, EnvBase, SerialEnv, SpecError, Unbounded
 
 ON_POLICY = {"hidden_sizes": (16,), "steps_per_env": 16, "gamma": 0.8, "lr": 3e-3, "entropy_coef": 0.0}
+NORMALIZED = {"normalize_reward": True}
 REPLAY = {"hidden_sizes": (16,), "batch_size": 8, "learning_starts": 20, "gamma": 0.8, "steps_per_iteration": 32}
 DELAYED = {"target_update_interval": 20, "eps_fraction": 0.5, "train_freq": 2}
 CASES = {
     "ippo": (IPPO, ON_POLICY, {}),
     "ippo continuous": (IPPO, ON_POLICY, {"discrete": False}),
     "ippo apart": (IPPO, ON_POLICY | {"share_params": False}, {"own_reward": True, "discrete": False}),
-    "ippo leaving": (IPPO, ON_POLICY, {"own_reward": True, "flags": "both", "leaves": [3, 8, 5]}),
+    "ippo leaving": (IPPO, ON_POLICY | NORMALIZED, {"own_reward": True, "flags": "both", "leaves": [3, 8, 5]}),
     "ippo alone": (IPPO, ON_POLICY, {"own_reward": True, "flags": "group"}),
-    "mappo": (MAPPO, ON_POLICY, {"masked": True}),
+    "mappo": (MAPPO, ON_POLICY | NORMALIZED, {"masked": True}),
     "mappo leaving": (MAPPO, ON_POLICY, {"own_reward": True, "flags": "both", "leaves": [3, 8, 5]}),
     "independent dqn": (IndependentDQN, REPLAY | DELAYED, {}),
     "independent dqn apart": (
