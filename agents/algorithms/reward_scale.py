@@ -40,8 +40,12 @@ class RewardScale:
     def __call__(self, reward: Tensor, done: Tensor, alive: Tensor | None = None) -> Tensor:
         """Learns from the next steps, or those of agents that are alive in them, and returns their rewards, scaled.
 
-        All are of shape ``[envs, time, *team]``.
+        All are of shape ``[envs, time, *team]``. Steps with a reward that is not finite come back as they are, and
+        nothing is learnt from them.
         """
+        if not reward.isfinite().all():
+            # The update that is to follow fails, and is reported; what is known of returns has to survive it.
+            return reward
         rewards, ends = reward.cpu().numpy().astype(np.float64), done.cpu().numpy()
         returns = np.empty_like(rewards)
         for time in range(rewards.shape[1]):
@@ -64,7 +68,7 @@ class RewardScale:
         """Takes over what :meth:`state_dict` returned; episodes that go on are forgotten if the envs are others.
 
         Raises:
-            KeyError, RuntimeError: something is missing.
+            KeyError, RuntimeError: something is missing, or of another shape.
         """
         self.moments.load_state_dict(state["moments"])
         found = np.asarray(state["open_returns"])

@@ -57,7 +57,15 @@ def test_no_seed_is_no_result(made_up, tmp_path):
 
 def test_the_hash_is_of_what_decides_a_run():
     config = find_config("ppo/CartPole-v1")
-    for same in ("seed=3", "description=other", "name=ppo/other", "tune={agent.lr: {low: 1e-4, high: 1e-2}}"):
+    younger = "agent.normalize_reward=false"
+    for same in ("seed=3", "description=other", "name=ppo/other", "tune={agent.lr: {low: 1e-4, high: 1e-2}}", younger):
         assert config_hash(find_config("ppo/CartPole-v1", [same])) == config_hash(config)
-    for other in ("total_steps=1", "target=3", "agent.lr=1", "env.num_envs=2", "eval.points=3"):
+    for other in (
+        "total_steps=1",
+        "target=3",
+        "agent.lr=1",
+        "env.num_envs=2",
+        "eval.points=3",
+        "agent.normalize_reward=true",
+    ):
         assert config_hash(find_config("ppo/CartPole-v1", [other])) != config_hash(config)

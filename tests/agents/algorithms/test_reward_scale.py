@@ -56,6 +56,18 @@ def test_agents_that_left_do_not_count():
     assert torch.equal(RewardScale((1, 2), gamma=0.0)(reward, done, alive)[..., :1], alone)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_reward_that_is_not_finite_leaves_what_is_known(wrong):
+    never = torch.zeros(1, 3, dtype=torch.bool)
+    scale = RewardScale((1,), gamma=0.9)
+    scale(torch.tensor([[1.0, 2.0, 3.0]]), never)
+    reward = torch.tensor([[1.0, wrong, 3.0]])
+    assert torch.equal(scale(reward, never).nan_to_num(), reward.nan_to_num())
+    other = RewardScale((1,), gamma=0.9)
+    other(torch.tensor([[1.0, 2.0, 3.0]]), never)
+    assert torch.equal(scale(torch.ones(1, 3), never), other(torch.ones(1, 3), never))
+
+
 @pytest.mark.parametrize("envs", [2, 3])
 def test_what_goes_on_after_loading(envs):
     drawn = torch.Generator().manual_seed(0)
